@@ -4,7 +4,6 @@
 mod advice;
 mod command;
 mod commands;
-#[cfg(feature = "fuse")]
 mod compat;
 mod describe;
 mod every_volume;
@@ -18,7 +17,6 @@ mod lacking;
 mod loop_device;
 mod manual;
 mod mapped;
-#[cfg(feature = "fuse")]
 mod mount_helper;
 mod options;
 mod other_tools;
@@ -30,12 +28,10 @@ mod unrepeated;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-#[cfg(feature = "fuse")]
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
-#[cfg(feature = "fuse")]
 use zeroize::Zeroizing;
 
 use self::command::Cli;
@@ -51,7 +47,6 @@ pub(crate) fn run() -> ExitCode {
     #[cfg(feature = "tpm")]
     process::quiet_libtss2();
     let arguments: Vec<_> = std::env::args_os().collect();
-    #[cfg(feature = "fuse")]
     let arguments = match translated(arguments) {
         Ok(Translated::Arguments(arguments)) => arguments,
         Ok(Translated::Done(status)) => return status,
@@ -81,6 +76,7 @@ pub(crate) fn run() -> ExitCode {
                 let _ = term::print(&json::failure(&Failure::of_command_line(&error)));
             }
             let printed = print_parse_error(&error);
+            compat::say_whose_options();
             return match (status, printed) {
                 // As for other listings: a reader that has enough is no failure.
                 (Status::Done, Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
@@ -103,14 +99,12 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// What was made of the arguments of the process.
-#[cfg(feature = "fuse")]
 enum Translated {
     Arguments(Vec<OsString>),
     Done(ExitCode),
 }
 
 /// Translates the command lines of other programs: mount(8), dislocker and libbde.
-#[cfg(feature = "fuse")]
 fn translated(arguments: Vec<OsString>) -> Result<Translated, Failure> {
     if let Some(called) = compat::called(&arguments) {
         // One of them may be a secret.
@@ -182,7 +176,6 @@ fn end_with(failure: &Failure, document: Option<FailureDocument>) -> ExitCode {
 
 fn end(failure: &Failure) -> ExitCode {
     print_failure(failure);
-    #[cfg(feature = "fuse")]
     compat::say_whose_options();
     failure.status().into()
 }

@@ -1,5 +1,5 @@
-//! Settings of the process, made before the command runs: no core dumps, and no messages of libtss2 on
-//! standard error.
+//! Settings of the process, made before the command runs: no core dumps, no secret in the environment, and no
+//! messages of libtss2 on standard error.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
@@ -15,6 +15,19 @@ pub(crate) fn keep_secrets_in_memory() {
     if limited.is_err() && undumpable.is_err() {
         tracing::warn!("core dumps could not be turned off");
     }
+}
+
+/// The open files of this process, by number. `/dev/fd` is a link to it, which a small container may lack.
+pub(crate) const DESCRIPTORS: &str = "/proc/self/fd/";
+
+/// Removes a variable from the environment, so that no program that this process starts gets it, and returns its value.
+/// Must be called while the process has only one thread.
+#[allow(unsafe_code)]
+pub(crate) fn take_variable(name: &str) -> Option<std::ffi::OsString> {
+    let value = std::env::var_os(name)?;
+    // SAFETY: the process has a single thread, so no other thread reads the environment.
+    unsafe { std::env::remove_var(name) };
+    Some(value)
 }
 
 /// The environment variable that sets the log level of libtss2.

@@ -65,6 +65,24 @@ pub(crate) fn remember(command: &Command, matches: &ArgMatches, is_credential: I
     let _ = HIDDEN.set(hidden);
 }
 
+/// Records words that were given as the names of existing files or devices, each with the name that a message shows
+/// instead.
+pub(crate) fn remember_inputs<'a>(words: impl IntoIterator<Item = (&'a OsStr, &'a str)>) {
+    let hidden = words.into_iter().filter(|(word, _)| {
+        let text = word.to_str();
+        text.is_some_and(|text| looks_like_key(text) || !looks_like_path(word))
+            && !names_input(word)
+    });
+    let _ = HIDDEN.set(
+        hidden
+            .map(|(word, name)| Hidden {
+                word: Zeroizing::new(word.to_string_lossy().into_owned()),
+                name: name.to_owned(),
+            })
+            .collect(),
+    );
+}
+
 /// The text with each recorded word replaced by the name of its argument.
 pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     let hidden = HIDDEN.get().map_or(&[][..], Vec::as_slice);
@@ -127,7 +145,7 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
     let Some(text) = value.to_str() else {
         return false;
     };
-    if value.is_empty() || value == "-" || exists(Path::new(value)) || is_nbd_address(value) {
+    if names_input(value) {
         return false;
     }
     let id = argument.get_id().as_str();
@@ -144,6 +162,11 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
             .is_some_and(|option| option.ends_with("-file"));
     let is_address = ADDRESSES.contains(&id) && text.contains(':');
     looks_like_key(text) || (is_input && !is_address && !looks_like_path(value))
+}
+
+/// Whether the word names something that can be read, or nothing at all.
+fn names_input(word: &OsStr) -> bool {
+    word.is_empty() || word == "-" || exists(Path::new(word)) || is_nbd_address(word)
 }
 
 /// Whether there is something at the path, also if it cannot be looked at, such as a mount point whose

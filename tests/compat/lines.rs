@@ -104,6 +104,22 @@ fn lines_of_dislocker() {
             &["-V", "%V", "-F1", "-u%P", "--", "%D"],
             &["-V", "%V", "-u%P", "--", "-o", "allow_other,ro", "%D"],
             &["-V", "%V", "-u%P", "--", "%D", "-o", "allow_other"],
+            &["--ro", "-V", "%V", "-u%P", "--", "%D"],
+            &["-V", "%V", "-u%P", "--", "-r", "%D"],
+            // Of a repeated option, the last one counts.
+            &["-V", "%N", "-V", "%V", "-uwrong", "-u%P", "--", "%D"],
+            &["-V", "%V", "-u%P", "-uwrong", "--", "%D"],
+            &[
+                "-V",
+                "%V",
+                "-u%P",
+                "--",
+                "-o",
+                "allow_other,direct_io",
+                "-o",
+                "direct_io,allow_other",
+                "%D",
+            ],
             // Without -V.
             &["%V", "-u%P", "--", "%D"],
             &["-u%P", "%V", "%D"],
@@ -158,6 +174,7 @@ fn lines_of_the_other_programs_of_dislocker() {
         &[
             &["-V", "%V", "-u%P", "--", "%O"],
             &["-V", "%V", "-f", "%B", "-q", "%O"],
+            &["-V", "%V", "-o", "user-password=%P,offset=0", "--", "%O"],
             &["-V", "%V", "-u%P", "--", "%X"],
             &["-V", "%V", "-uwrong", "--", "%O"],
             &["-V", "%V", "-u%P"],
@@ -287,6 +304,15 @@ fn dislocker_find_prints_the_volumes_and_returns_their_number() {
         (ours.status.code(), theirs.status.code()),
         (Some(3), Some(3))
     );
+    // A failure is no number of volumes.
+    for mut find in [
+        Command::new("dislocker-find"),
+        links.program("dislocker-find"),
+    ] {
+        let output = find.arg("-x").output().expect("start");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[trial(needs(loop_devices))]
@@ -401,12 +427,16 @@ fn what_is_written_is_in_the_volume() {
     assert_eq!(read.unwrap(), "written");
 }
 
-#[trial(needs(fuse, loop_devices))]
+#[trial(needs(fuse, loop_devices, || programs(&["qemu-img"])))]
 fn a_volume_that_cannot_be_written_to_is_mounted_read_only() {
     let links = Links::new();
     let device = LoopDevice::read_only(&volume("xts-128").file).expect("losetup");
     let part_converted = Copied::of("decryption-paused");
-    for source in [device.path().to_owned(), part_converted.path()] {
+    let container = part_converted.beside("volume.qcow2");
+    run(Command::new("qemu-img")
+        .args(["convert", "-O", "qcow2"])
+        .args([&volume("xts-128").file, &container]));
+    for source in [device.path().to_owned(), part_converted.path(), container] {
         let mounted = MountPoint::new();
         let mut command = links.program("dislocker");
         let password = part_converted
@@ -431,6 +461,91 @@ fn a_volume_that_cannot_be_written_to_is_mounted_read_only() {
             .open(mounted.path().join("dislocker-file"));
         assert!(file.is_err());
     }
+}
+
+/// What is neither writable nor a volume is not said to be mounted.
+#[trial(needs(fuse))]
+fn nothing_is_said_to_be_mounted_that_is_not() {
+    let links = Links::new();
+    let volume = Copied::of("decryption-paused");
+    let mounted = MountPoint::new();
+    let mut command = links.program("dislocker");
+    command.arg("-V").arg(volume.path()).args(["-uwrong", "--"]);
+    let output = command.arg(mounted.path()).output().expect("start");
+    assert_status(&output, 4);
+    let said = text(&output.stderr);
+    assert!(!said.contains("mounted read-only"), "{said}");
+    assert!(said.contains("dislocker -h"), "{said}");
+}
+
+#[trial(needs(fuse))]
+fn what_is_mounted_already_is_not_mounted_again_by_a_helper() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let mounted = MountPoint::new();
+    let password = &entry.credential(Kind::Password).value;
+    for _ in 0..2 {
+        let mut helper = links.program("mount.fuse.dislocker");
+        helper.arg(&entry.file).arg(mounted.path());
+        run(helper.args(["-o", &format!("ro,user-password={password}")]));
+    }
+    assert!(mounted.unmount());
+    assert!(mounted.files().is_empty());
+}
+
+#[trial(needs(fuse))]
+fn a_quiet_mount_says_nothing() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let mounted = MountPoint::new();
+    let mut child = links.program("dislocker");
+    child
+        .args(["-rq", "-f"])
+        .arg(&entry.credential(Kind::StartupKey).value)
+        .arg("-V")
+        .arg(&entry.file)
+        .args(["--", "-d"])
+        .arg(mounted.path());
+    let pipes = child.stdin(Stdio::null()).stderr(Stdio::piped());
+    let child = pipes.spawn().expect("start");
+    let start = std::time::Instant::now();
+    while mounted.files().is_empty() {
+        assert!(start.elapsed().as_secs() < 30, "not mounted");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(mounted.unmount());
+    let output = child.wait_with_output().expect("end");
+    assert_eq!(text(&output.stderr), "");
+}
+
+/// dislocker takes the bytes of a password for characters of Latin-1; we take those of UTF-8, too.
+#[trial(needs(fuse, dislocker))]
+fn a_password_beyond_ascii_can_be_in_latin_1() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let links = Links::new();
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let password = directory.path().join("password");
+    fs::write(&password, "caf\u{e9}-password").unwrap();
+    run(fve()
+        .args(["create", "--size", "128M"])
+        .arg(&image)
+        .arg("--new-password-file")
+        .arg(&password));
+    let latin_1 = OsString::from_vec(b"-ucaf\xe9-password".to_vec());
+    let mount = |mut command: Command, password: OsString| {
+        let mounted = MountPoint::new();
+        command.arg("-rV").arg(&image).arg(password).arg("--");
+        let output = command.arg(mounted.path()).output().expect("start");
+        output.status.success()
+    };
+    assert!(mount(Command::new("dislocker"), latin_1.clone()));
+    assert!(mount(links.program("dislocker"), latin_1));
+    assert!(mount(
+        links.program("dislocker"),
+        "-ucaf\u{e9}-password".into()
+    ));
 }
 
 /// A file system that may write where BitLocker's own structures are is safe to read, and a script that only reads

@@ -2,14 +2,15 @@
 //! repeats it.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Links, MountPoint};
 use crate::common::output::{assert_status, run, text};
 use crate::common::testdata::{Kind, volume};
-use crate::common::trials::{fuse, trial};
+use crate::common::trials::{fuse, programs, trial};
 
 /// The command line of a process as every user sees it.
 fn command_line(process: u32) -> Vec<u8> {
@@ -189,6 +190,16 @@ fn the_user_is_warned_and_no_message_has_the_secret() {
         assert!(said.contains("--password-file"), "{said}");
         assert!(!said.contains(secret), "{said}");
     }
+    // The rest of a password with a comma in it, in a list of mount options.
+    let mounted = MountPoint::new();
+    let mut helper = links.program("mount.fuse.dislocker");
+    helper.arg(&entry.file).arg(mounted.path());
+    helper.args(["-o", "ro,user-password=correct,horse,battery"]);
+    let output = helper.output().expect("start");
+    assert_status(&output, 4);
+    let said = text(&output.stderr);
+    assert!(said.contains("comma"), "{said}");
+    assert!(!said.contains("horse") && !said.contains("battery"));
     // A line that cannot be read: nothing says which of its words is a secret.
     let output = links
         .program("bdemount")
@@ -229,6 +240,145 @@ fn a_password_comes_from_a_pipe_or_from_the_environment() {
         let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
         assert!(!contains(&environment, password));
     }
+}
+
+/// The word may be a secret in the place of a file name.
+#[trial]
+fn what_names_no_file_is_not_repeated() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let digits = &entry.credential(Kind::RecoveryPassword).value;
+    let file = entry.file.to_str().expect("UTF-8");
+    for (name, words) in [
+        ("bdeinfo", &[digits.as_str()][..]),
+        ("bdeinfo", &["-s", digits, file]),
+        ("dislocker-bek", &["-f", digits]),
+        ("dislocker-metadata", &["-V", digits]),
+        ("dislocker-metadata", &["-V", "correcthorse"]),
+        ("dislocker-file", &["-V", digits, "-c", "--", "/no/such"]),
+    ] {
+        let output = links.program(name).args(words).output().expect("start");
+        assert!(!output.status.success(), "{name} {words:?}");
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(!said.contains(digits) && !said.contains("horse"), "{said}");
+    }
+    // A name that is meant for a file is repeated.
+    let output = links.program("bdeinfo").arg("/dev/no-disk").output();
+    let said = text(&output.expect("start").stderr);
+    assert!(said.contains("/dev/no-disk"), "{said}");
+}
+
+/// Before anything is waited for.
+#[trial]
+fn all_secrets_are_overwritten_while_another_is_awaited() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let mut command = links.program("dislocker-file");
+    command.args([
+        "-u",
+        "-pSECRET1",
+        "-o",
+        "offset=0,recovery-password=SECRET2,SECRET3",
+    ]);
+    command
+        .arg("-V")
+        .arg(&entry.file)
+        .args(["--", "/no/such/file"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    let start = Instant::now();
+    let waits = || {
+        let path = format!("/proc/{}/wchan", child.id());
+        let line = command_line(child.id());
+        let waits = fs::read_to_string(path).is_ok_and(|name| name.contains("pipe"));
+        (is_of(&line, "dislocker-file") && waits).then_some(line)
+    };
+    let line = loop {
+        if let Some(line) = waits() {
+            break line;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it does not wait"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(!contains(&line, "SECRET"), "{}", text(&line));
+    assert!(contains(&line, "offset=0,recovery-password="));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("limits");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let fields: Vec<_> = core.expect("limit").split_whitespace().collect();
+    assert_eq!(fields.get(4..6), Some(&["0", "0"][..]), "{fields:?}");
+    drop(child.stdin.take());
+    child.wait().expect("end");
+}
+
+/// FUSE's helper, which mounts for ordinary users.
+#[trial(needs(fuse, || programs(&["setpriv", "fusermount3"])))]
+fn no_program_gets_the_password_from_the_environment() {
+    let entry = volume("xts-128");
+    let directory = tempfile::tempdir().expect("directory");
+    let place = |name: &str| directory.path().join(name);
+    for (from, to) in [
+        (Path::new(env!("CARGO_BIN_EXE_fve")), "dislocker"),
+        (&entry.file, "volume.img"),
+    ] {
+        fs::copy(from, place(to)).expect("copy");
+    }
+    fs::create_dir(place("m")).expect("directory");
+    let script =
+        "#!/bin/sh\nenv >\"${0%/*}/environment\"\nPATH=${PATH#*:}\nexec fusermount3 \"$@\"\n";
+    fs::write(place("fusermount3"), script).expect("script");
+    for name in ["", "dislocker", "volume.img", "m", "fusermount3"] {
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(place(name), mode).expect("mode");
+        std::os::unix::fs::chown(place(name), Some(65534), Some(65534)).expect("owner");
+    }
+    let path = std::env::var("PATH").expect("PATH");
+    let mut user = Command::new("setpriv");
+    user.args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(place("dislocker"))
+        .args(["-r", "-u", "-V"])
+        .arg(place("volume.img"))
+        .args(["--", "-f"])
+        .arg(place("m"))
+        .env("PATH", format!("{}:{path}", directory.path().display()))
+        .env(
+            "DISLOCKER_PASSWORD",
+            &entry.credential(Kind::Password).value,
+        );
+    let mut child = user.stderr(Stdio::null()).spawn().expect("start");
+    let start = Instant::now();
+    while !place("environment").exists() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not mounted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run(Command::new("kill").arg(child.id().to_string()));
+    child.wait().expect("end");
+    let environment = fs::read_to_string(place("environment")).expect("environment");
+    assert!(environment.contains("PATH="));
+    assert!(!environment.contains("DISLOCKER"), "{environment}");
+    run(Command::new("sh")
+        .args(["-c", "! mountpoint -q \"$0\""])
+        .arg(place("m")));
+}
+
+/// A small container may have no link `/dev/fd`.
+#[trial(needs(|| programs(&["unshare"])))]
+fn a_secret_needs_no_link_in_dev() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let script = "mount -t tmpfs none /dev && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.arg(links.path().join("bdeinfo")).arg("-p");
+    command.arg(&entry.credential(Kind::Password).value);
+    run(command.arg(&entry.file));
 }
 
 /// The processes that are not mounts: a decrypted copy, and a description.

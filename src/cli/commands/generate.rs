@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use fve::error::Error;
 use fve::shown::ShowPath;
 
+use crate::cli::compat;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::manual;
@@ -70,12 +71,12 @@ fn write_pages(directory: &Path, command: Command) -> Result<(), Failure> {
     }
     std::fs::create_dir_all(directory).map_err(fail)?;
     #[cfg(feature = "fuse")]
-    for (file, text) in [
-        ("mount.fve.8", crate::cli::mount_helper::page(&command)),
-        ("fve-compat.1", crate::cli::compat::page()),
-    ] {
-        std::fs::write(directory.join(file), text).map_err(fail)?;
-    }
+    std::fs::write(
+        directory.join("mount.fve.8"),
+        crate::cli::mount_helper::page(&command),
+    )
+    .map_err(fail)?;
+    std::fs::write(directory.join("fve-compat.1"), compat::page()).map_err(fail)?;
     for page in manual::pages(command) {
         std::fs::write(directory.join(page.file()), page.text).map_err(fail)?;
     }
@@ -88,9 +89,8 @@ fn page_of(words: &[String], command: Command) -> Result<String, Failure> {
     if words == ["mount.fve"] {
         return Ok(crate::cli::mount_helper::page(&command));
     }
-    #[cfg(feature = "fuse")]
     if words == ["compat"] {
-        return Ok(crate::cli::compat::page());
+        return Ok(compat::page());
     }
     let none = || Failure::Other {
         status: Status::Usage,

@@ -16,6 +16,7 @@ pub(super) const FORMS: &[Form] = &[('f', "", Takes::Value), ('h', "", Takes::No
 pub(super) fn run(call: &Call<'_>, given: &Given) -> Result<(), Failure> {
     let file = given.value('f');
     let file = file.ok_or_else(|| call.refused("no file is given with -f"))?;
+    call.remember_inputs([(file, "the FILE of -f")]);
     let path = file.os();
     let path = Path::new(&path);
     let bytes = fve::input::read(path, "startup key")?;

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -28,27 +27,31 @@ pub(super) const FORMS: &[Form] = &[
     ('p', "recovery-password", Takes::Maybe),
     ('q', "quiet", Takes::Nothing),
     ('r', "readonly", Takes::Nothing),
+    ('r', "ro", Takes::Nothing),
     ('s', "stateok", Takes::Nothing),
     ('u', "user-password", Takes::Maybe),
     ('v', "verbosity", Takes::Nothing),
     ('V', "volume", Takes::Value),
 ];
 
+/// The letters of the options whose values are secrets.
+pub(super) const SECRETS: &[char] = &['p', 'u'];
+
 /// The environment variable that can hold the password.
-pub(in crate::cli) const PASSWORD_VARIABLE: &str = "DISLOCKER_PASSWORD";
+pub(super) const PASSWORD_VARIABLE: &str = "DISLOCKER_PASSWORD";
 
 /// The file that scripts expect in the mounted directory.
 const FILE_NAME: &str = "--file-name=dislocker-file";
 
 /// What to type instead of a secret on the command line.
-const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
+pub(super) const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
 
 /// The same in `/etc/fstab`.
 const FSTAB_INSTEAD: &str = "the type fve with the option password-file=FILE or recovery-password-file=FILE: see mount.fve(8)";
 
 /// The arguments for fve of `dislocker -V VOLUME … -- DIR`, or of `dislocker VOLUME DIR -o OPTIONS`, which is
 /// what mount(8) runs for the type `fuse.dislocker`.
-pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+pub(super) fn mount(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
     let mut words: Vec<_> = given.words.iter().chain(&given.rest).cloned().collect();
     let by_mount = !given.has('V') && given.has('o');
     let volume = match given.value('V') {
@@ -94,21 +97,37 @@ fn add_options(
     given: &mut Given,
     mounting: &mut Mounting,
 ) -> Result<(), Failure> {
+    let mut is_after_secret = false;
     for word in list.separated() {
         let (name, value) = word.name_and_value();
-        match FORMS.iter().find(|(_, long, _)| *long == name) {
-            Some((_, _, Takes::Value)) if value.is_none() => {
-                return Err(call.refused(format!("the mount option '{name}' needs a value")));
+        match FORMS.iter().find(|(_, long, _)| *long == name.as_str()) {
+            Some((_, long, Takes::Value)) if value.is_none() => {
+                return Err(call.refused(format!("the mount option '{long}' needs a value")));
             }
-            Some(('h' | 'o' | 'V', ..)) | None => mounting.add(&word),
-            Some((letter, ..)) => given.options.push((*letter, value)),
+            Some(('h' | 'o' | 'V', ..)) | None => mounting.add(&word, is_after_secret),
+            Some((letter, ..)) => {
+                is_after_secret |= SECRETS.contains(letter) && value.is_some();
+                given.options.push((*letter, value));
+            }
         }
     }
     Ok(())
 }
 
+/// The part of a list of mount options from the first secret on: a secret with a comma seems to end before it.
+pub(super) fn secret_in(list: &Word) -> Option<Word> {
+    let start = list.separated().iter().find_map(|option| {
+        let (name, value) = option.name_and_value();
+        let mut forms = FORMS.iter();
+        let is_secret =
+            forms.any(|(letter, long, _)| *long == name.as_str() && SECRETS.contains(letter));
+        value.filter(|_| is_secret).map(|value| value.range.start)
+    });
+    start.map(|start| list.from(start - list.range.start))
+}
+
 fn mount_with(
-    call: &mut Call<'_>,
+    call: &Call<'_>,
     given: &Given,
     mounting: Mounting,
     volume: &Word,
@@ -132,6 +151,9 @@ fn mount_with(
         words.push("--foreground".into());
     }
     words.extend(mounting.options);
+    if mounting.is_verbose && !given.has('q') {
+        words.push("--verbose".into());
+    }
     add_common(call, given, &mut words, instead)?;
     for warning in mounting.warnings {
         call.note(&warning);
@@ -140,7 +162,7 @@ fn mount_with(
 }
 
 /// The arguments for fve of `dislocker-file -V VOLUME … -- FILE`.
-pub(super) fn decrypt(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+pub(super) fn decrypt(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
     let volume = given.value('V');
     let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
     let mut files = given.words.iter().chain(&given.rest);
@@ -150,15 +172,20 @@ pub(super) fn decrypt(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString
             detached(given)
         )));
     };
+    let mut all = given.clone();
+    for list in given.values('o') {
+        // There is no mount that the others could be for.
+        add_options(call, list, &mut all, &mut Mounting::default())?;
+    }
     let mut words = vec!["fve".into(), "decrypt".into(), path(volume), path(file)];
     let instead = "'fve decrypt SOURCE OUT', which asks for it, or gives it a file with --password-file or --recovery-password-file";
-    add_common(call, given, &mut words, instead)?;
+    add_common(call, &all, &mut words, instead)?;
     Ok(words)
 }
 
 /// Adds what mounting and decrypting have in common: credentials, place of the volume, messages.
 fn add_common(
-    call: &mut Call<'_>,
+    call: &Call<'_>,
     given: &Given,
     words: &mut Vec<OsString>,
     instead: &str,
@@ -197,18 +224,22 @@ fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), 
     let mut words = Vec::new();
     let mut has_secret = false;
     let mut asks = false;
-    for (letter, value) in &given.options {
+    for (letter, value) in given.last_of_each() {
         match (letter, value) {
             ('f', Some(file)) => words.push(option("startup-key", file)),
             ('k', Some(file)) => words.push(option("fvek-file", file)),
             ('K', Some(file)) => words.push(option("vmk-file", file)),
             ('u' | 'p', Some(secret)) => {
-                let option = if *letter == 'u' {
+                let option = if letter == 'u' {
                     "password-file"
                 } else {
                     "recovery-password-file"
                 };
-                words.push(call.pass_on(secret, *letter, option)?);
+                let secret = match letter {
+                    'u' => in_utf8(secret),
+                    _ => secret.clone(),
+                };
+                words.push(call.pass_on(&secret, letter, option)?);
                 has_secret = true;
             }
             ('u', None) => match password_from_elsewhere(call)? {
@@ -226,12 +257,22 @@ fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), 
     Ok((words, has_secret))
 }
 
+/// dislocker takes each byte of a password for a character of Latin-1, so scripts with other characters than those of
+/// ASCII give it so.
+fn in_utf8(password: &Word) -> Word {
+    let mut password = password.clone();
+    if std::str::from_utf8(&password.bytes).is_err() {
+        let mut text = Zeroizing::new(String::with_capacity(2 * password.bytes.len()));
+        text.extend(password.bytes.iter().copied().map(char::from));
+        password.bytes = Zeroizing::new(text.as_bytes().to_vec());
+    }
+    password
+}
+
 /// The password from the environment or, where there is no terminal, from standard input.
 fn password_from_elsewhere(call: &Call<'_>) -> Result<Option<OsString>, Failure> {
-    let password = std::env::var_os(PASSWORD_VARIABLE).filter(|password| !password.is_empty());
-    if let Some(password) = password {
-        let password = Zeroizing::new(password.into_vec());
-        return secret::pipe(&password, "password-file").map(Some);
+    if let Some(password) = &call.password {
+        return secret::pipe(password, "password-file").map(Some);
     }
     if std::io::stdin().is_terminal() {
         return Ok(None);
@@ -272,7 +313,7 @@ pub(super) const HELPER_FORMS: &[Form] = &[
 ];
 
 /// The arguments for fve of `mount.fuse.dislocker SOURCE DIR -o OPTIONS`.
-pub(super) fn helper(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+pub(super) fn helper(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
     let [volume, directory] = given.words.as_slice() else {
         return Err(call.refused("mount(8) gives SOURCE DIR -o OPTIONS"));
     };

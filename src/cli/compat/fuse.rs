@@ -1,6 +1,7 @@
 //! The options of FUSE, which both tools pass on.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use super::words::Word;
 use crate::cli::mount_helper;
@@ -52,6 +53,7 @@ pub(super) struct Mounting {
     /// Whether an existing mount is to change, which FUSE cannot do.
     pub(super) is_remount: bool,
     pub(super) foreground: bool,
+    pub(super) is_verbose: bool,
     /// The options for `fve mount`.
     pub(super) options: Vec<OsString>,
     /// What has no effect.
@@ -74,12 +76,10 @@ impl Mounting {
                 },
                 [b'-', b'o', ..] => mounting.add_all(&word.from(2)),
                 b"-f" => mounting.foreground = true,
-                b"-d" => {
-                    mounting.foreground = true;
-                    mounting.options.push("--verbose".into());
-                }
+                b"-d" => mounting.debug(),
                 // A single thread is no promise that a program could rely on.
                 b"-s" => {}
+                b"-r" => mounting.read_only = true,
                 // The rest of the word may be a secret.
                 [b'-', letter, ..] if letter.is_ascii_alphabetic() => {
                     let letter = char::from(*letter);
@@ -94,6 +94,11 @@ impl Mounting {
         Ok(mounting)
     }
 
+    fn debug(&mut self) {
+        self.foreground = true;
+        self.is_verbose = true;
+    }
+
     fn take_directory(&mut self, word: &Word) -> Result<(), String> {
         match self.directory.replace(word.clone()) {
             Some(_) => Err("there is more than one mount point".to_owned()),
@@ -103,27 +108,44 @@ impl Mounting {
 
     pub(super) fn add_all(&mut self, list: &Word) {
         for option in list.separated() {
-            self.add(&option);
+            self.add(&option, false);
         }
     }
 
-    /// One mount option.
-    pub(super) fn add(&mut self, option: &Word) {
+    /// Adds an option of `fve mount`, which may be there only once.
+    fn add_own(&mut self, option: OsString) {
+        let name = |option: &OsString| {
+            let bytes = option.as_bytes();
+            let end = bytes.iter().position(|byte| *byte == b'=');
+            bytes.get(..end.unwrap_or(bytes.len())).map(<[u8]>::to_vec)
+        };
+        // The last one counts.
+        self.options.retain(|other| name(other) != name(&option));
+        self.options.push(option);
+    }
+
+    /// One mount option. After a secret in the same list, it may be a part of the secret.
+    pub(super) fn add(&mut self, option: &Word, is_after_secret: bool) {
         let (name, value) = option.name_and_value();
-        let own = OWN.iter().find(|(theirs, _)| *theirs == name);
+        let own = OWN.iter().find(|(theirs, _)| *theirs == name.as_str());
         match (name.as_str(), own, value) {
             ("ro", ..) => self.read_only = true,
+            ("debug", ..) => self.debug(),
             ("remount", ..) => self.is_remount = true,
-            (_, Some((_, own)), _) => self.options.push((*own).into()),
+            (_, Some((_, own)), _) => self.add_own((*own).into()),
             (name, None, Some(value)) if OWN_WITH_VALUE.contains(&name) => {
-                self.options.push(super::option(name, &value));
+                self.add_own(super::option(name, &value));
             }
             (name, None, _) if IGNORED.contains(&name) || mount_helper::is_ignored(name) => {}
             (name, ..) => {
                 let plain = |c: char| c.is_ascii_lowercase() || matches!(c, '-' | '_');
                 self.warnings.push(match name.chars().all(plain) {
+                    _ if is_after_secret => {
+                        "what follows the secret in the list of mount options is unknown and has no effect; \
+                         a secret in such a list ends at the first comma"
+                            .to_owned()
+                    }
                     true => format!("the mount option '{name}' is unknown and has no effect"),
-                    // It may be a part of a password with a comma in it.
                     false => "one of the mount options is unknown and has no effect".to_owned(),
                 });
             }
@@ -151,7 +173,7 @@ mod tests {
             &["-oro,allow_other", "-f", "--", "/mnt"],
         ] {
             let mounting = parsed(words).unwrap();
-            assert_eq!(mounting.directory.unwrap().text(), "/mnt");
+            assert_eq!(mounting.directory.unwrap().text().as_str(), "/mnt");
             assert!(mounting.read_only && mounting.foreground);
             assert_eq!(mounting.options, ["--allow-other"]);
             assert!(mounting.warnings.is_empty());
@@ -165,8 +187,17 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_named_unless_it_may_be_a_secret() {
-        let mounting = parsed(&["-o", "frobnicate,Geheim1", "m"]).unwrap();
+        let mut mounting = parsed(&["-o", "frobnicate,Geheim1", "m"]).unwrap();
         assert!(mounting.warnings[0].contains("'frobnicate'"));
         assert!(!mounting.warnings[1].contains("Geheim1"));
+        mounting.add(&Word::new(0, b"horse"), true);
+        assert!(!mounting.warnings[2].contains("horse"));
+    }
+
+    #[test]
+    fn of_a_repeated_option_the_last_one_counts() {
+        let mounting = parsed(&["-o", "uid=1,allow_other,uid=2,allow_other,umask=077", "m"]);
+        let options = mounting.unwrap().options;
+        assert_eq!(options, ["--uid=2", "--allow-other", "--umask=077"]);
     }
 }

@@ -12,10 +12,13 @@ struct Row {
     /// The command of fve for the same.
     ours: &'static str,
     /// Each option, and what becomes of it.
-    options: &'static [(&'static str, &'static str)],
+    options: &'static [&'static [Translation]],
 }
 
-const DISLOCKER_OPTIONS: &[(&str, &str)] = &[
+/// An option, and what becomes of it.
+type Translation = (&'static str, &'static str);
+
+const DISLOCKER_OPTIONS: &[Translation] = &[
     ("-V VOLUME", "SOURCE"),
     ("-O BYTES", "--offset BYTES"),
     (
@@ -29,10 +32,9 @@ const DISLOCKER_OPTIONS: &[(&str, &str)] = &[
     ("-f FILE", "--startup-key FILE"),
     ("-k FILE", "--fvek-file FILE"),
     ("-K FILE", "--vmk-file FILE"),
-    ("-c", "only a clear key"),
     (
-        "-r",
-        "read-only; without it, the volume can be written to if that is safe",
+        "-c",
+        "the clear key, which is tried in any case; without another credential, nothing is asked for",
     ),
     ("-l FILE", "messages go to the end of FILE"),
     ("-v, -q", "--verbose, --quiet"),
@@ -40,25 +42,19 @@ const DISLOCKER_OPTIONS: &[(&str, &str)] = &[
         "-s, -F[N]",
         "no effect: all metadata copies and the state are always checked",
     ),
-    (
-        "-o OPTIONS",
-        "after '--', for FUSE: allow_other, allow_root, auto_unmount, direct_io, ro, uid=, gid=, umask=",
-    ),
 ];
 
-const LIBBDE_OPTIONS: &[(&str, &str)] = &[
+const FUSE_OPTIONS: &str =
+    "allow_other, allow_root, auto_unmount, direct_io, ro, uid=, gid=, umask=";
+
+const LIBBDE_OPTIONS: &[Translation] = &[
     ("-o BYTES", "--offset BYTES"),
     ("-p PASSWORD", "--password-file"),
     ("-r DIGITS", "--recovery-password-file"),
     ("-s FILE", "--startup-key FILE"),
     ("-k FVEK:TWEAK", "--fvek-file"),
     ("-u", "ask nothing"),
-    ("-v", "--verbose; bdemount stays in the foreground"),
     ("-V", "print the version"),
-    (
-        "-X OPTIONS",
-        "bdemount, for FUSE: allow_other, allow_root, auto_unmount, direct_io, uid=, gid=, umask=",
-    ),
 ];
 
 const ROWS: &[Row] = &[
@@ -67,19 +63,38 @@ const ROWS: &[Row] = &[
         usage: "-V VOLUME [OPTIONS] -- DIR",
         does: "shows the decrypted volume as the file DIR/dislocker-file",
         ours: "fve mount --volume SOURCE DIR",
-        options: DISLOCKER_OPTIONS,
+        options: &[
+            DISLOCKER_OPTIONS,
+            &[
+                (
+                    "-r",
+                    "read-only; without it, the volume can be written to if that is safe",
+                ),
+                ("-o OPTIONS", FUSE_OPTIONS),
+                ("-d, -f", "after '--': stay in the foreground"),
+            ],
+        ],
     },
     Row {
         tool: Tool::DislockerFile,
         usage: "-V VOLUME [OPTIONS] -- FILE",
         does: "writes the decrypted volume to a new file",
         ours: "fve decrypt SOURCE FILE",
-        options: DISLOCKER_OPTIONS,
+        options: &[
+            DISLOCKER_OPTIONS,
+            &[
+                ("-r", "no effect: the volume is only read"),
+                (
+                    "-o OPTIONS",
+                    "the long options of dislocker, as in 'offset=BYTES'",
+                ),
+            ],
+        ],
     },
     Row {
         tool: Tool::DislockerFind,
         usage: "[FILE...]",
-        does: "prints the devices or files that are BitLocker volumes; the exit status is their number",
+        does: "prints the devices or files that are BitLocker volumes; the exit status is their number, or 0 after an error",
         ours: "fve list",
         options: &[],
     },
@@ -88,48 +103,74 @@ const ROWS: &[Row] = &[
         usage: "-V VOLUME [-o BYTES]",
         does: "describes the metadata of a volume",
         ours: "fve info SOURCE",
-        options: &[
+        options: &[&[
             ("-V VOLUME", "SOURCE"),
             ("-o BYTES", "--offset BYTES"),
             ("-v", "no effect"),
-        ],
+        ]],
     },
     Row {
         tool: Tool::DislockerBek,
         usage: "-f FILE",
         does: "describes a startup key, without the key itself",
         ours: "fve info FILE",
-        options: &[("-f FILE", "SOURCE")],
+        options: &[&[("-f FILE", "SOURCE")]],
     },
     Row {
         tool: Tool::Bdemount,
         usage: "[OPTIONS] VOLUME DIR",
         does: "shows the decrypted volume as the read-only file DIR/bde1",
         ours: "fve mount --volume SOURCE DIR",
-        options: LIBBDE_OPTIONS,
+        options: &[
+            LIBBDE_OPTIONS,
+            &[
+                ("-v", "--verbose --foreground"),
+                ("-X OPTIONS", FUSE_OPTIONS),
+            ],
+        ],
     },
     Row {
         tool: Tool::Bdeinfo,
         usage: "[OPTIONS] VOLUME",
         does: "describes a volume, and fails if no credential unlocks it",
         ours: "fve info SOURCE",
-        options: LIBBDE_OPTIONS,
+        options: &[LIBBDE_OPTIONS, &[("-v", "no effect")]],
     },
 ];
 
-fn row(tool: Tool) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.tool == tool)
+/// What mount(8) starts.
+const HELPER_ROW: Row = Row {
+    tool: Tool::Dislocker,
+    usage: "SOURCE DIR [-fnsv] [-o OPTIONS]",
+    does: "shows the decrypted volume as the file DIR/dislocker-file, for lines of /etc/fstab with the type fuse.dislocker",
+    ours: "mount -t fve -o volume SOURCE DIR",
+    options: &[&[
+        (
+            "-o OPTIONS",
+            "the long options of dislocker, as in 'user-password=…,offset=BYTES', and those of FUSE",
+        ),
+        ("-f", "check only"),
+        ("-s", "no warning about unknown options"),
+        ("-n, -v", "no effect; --verbose"),
+    ]],
+};
+
+fn row(tool: Tool, name: &str) -> Option<&'static Row> {
+    match name.starts_with(HELPER) {
+        true => Some(&HELPER_ROW),
+        false => ROWS.iter().find(|row| row.tool == tool),
+    }
 }
 
 /// Where the options are described, and the command of fve for the same.
 pub(super) fn see(name: &str, tool: Tool) -> String {
-    let ours = row(tool).map(|row| row.ours).unwrap_or_default();
+    let ours = row(tool, name).map(|row| row.ours).unwrap_or_default();
     format!("'{name} -h' lists what becomes of each option; the command of fve is '{ours}'")
 }
 
 /// What `-h` prints.
 pub(super) fn text(tool: Tool, name: &str) -> String {
-    let Some(row) = row(tool) else {
+    let Some(row) = row(tool, name) else {
         return String::new();
     };
     let mut text = format!(
@@ -143,7 +184,7 @@ pub(super) fn text(tool: Tool, name: &str) -> String {
     if !row.options.is_empty() {
         text.push_str("\nOptions, and what becomes of them:\n");
     }
-    for (theirs, ours) in row.options {
+    for (theirs, ours) in row.options.iter().copied().flatten() {
         text.push_str(&format!("  {theirs:<15} {ours}\n"));
     }
     text
@@ -166,7 +207,7 @@ pub(in crate::cli) fn page() -> String {
             escaped(row.does),
             escaped(row.ours)
         ));
-        for (theirs, ours) in row.options {
+        for (theirs, ours) in row.options.iter().copied().flatten() {
             page.push_str(&format!(
                 ".TP\n.B {}\n{}.\n",
                 escaped(theirs),
@@ -213,7 +254,7 @@ The password, for the option \-u of dislocker without a value.
 .SH EXIT STATUS
 0 where the work was done, otherwise as listed in
 .BR fve (1).
-The status of dislocker\-find is the number of volumes that it found, at most 255.
+The status of dislocker\-find is the number of volumes that it found, at most 255, and 0 after an error.
 .SH SEE ALSO
 .BR fve (1),
 .BR fve\-mount (1),
@@ -223,6 +264,8 @@ The status of dislocker\-find is the number of volumes that it found, at most 25
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -235,17 +278,23 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_option() {
-        use super::super::{dislocker, libbde, metadata};
-        for (tool, forms) in [
-            (Tool::Dislocker, dislocker::FORMS),
-            (Tool::Bdemount, libbde::MOUNT_FORMS),
-            (Tool::DislockerMetadata, metadata::FORMS),
-        ] {
-            let text = text(tool, "tool");
-            for (letter, ..) in forms.iter().filter(|(letter, ..)| *letter != 'h') {
-                assert!(text.contains(&format!("-{letter}")), "{tool:?} -{letter}");
-            }
+    fn the_help_names_the_options_that_exist() {
+        for (name, tool) in NAMES {
+            let row = row(*tool, name).unwrap();
+            let theirs = row.options.iter().copied().flatten();
+            let described: BTreeSet<char> = theirs
+                .filter(|(theirs, ours)| !ours.starts_with("after '--'") && !theirs.is_empty())
+                .flat_map(|(theirs, _)| theirs.split(", "))
+                .filter_map(|option| option.strip_prefix('-')?.chars().next())
+                .collect();
+            let forms = tool.forms(name).iter().map(|(letter, ..)| *letter);
+            // mount(8) gives its helpers these two for file systems with a subtype, and in a namespace.
+            let left_out: &[char] = match row.tool == Tool::Dislocker && name.starts_with(HELPER) {
+                true => &['h', 'N', 't'],
+                false => &['h'],
+            };
+            let taken: BTreeSet<char> = forms.filter(|letter| !left_out.contains(letter)).collect();
+            assert_eq!(described, taken, "{name}");
         }
     }
 }

@@ -8,6 +8,7 @@ use fve::format::block::MetadataBlock;
 use fve::format::protector::ProtectorKind;
 use fve::format::time::FileTime;
 
+use super::dislocker::MOUNT_INSTEAD;
 use super::fuse::Mounting;
 use super::metadata::source_args;
 use super::secret::{self, Secrets};
@@ -17,7 +18,9 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source;
 use crate::cli::output::term::{self, escaped};
-use crate::cli::process;
+
+/// The letters of the options whose values are secrets.
+pub(super) const SECRETS: &[char] = &['k', 'p', 'r'];
 
 pub(super) const MOUNT_FORMS: &[Form] = &[
     ('h', "", Takes::Nothing),
@@ -32,22 +35,12 @@ pub(super) const MOUNT_FORMS: &[Form] = &[
     ('X', "", Takes::Value),
 ];
 
-pub(super) const INFO_FORMS: &[Form] = &[
-    ('h', "", Takes::Nothing),
-    ('k', "", Takes::Value),
-    ('o', "", Takes::Value),
-    ('p', "", Takes::Value),
-    ('r', "", Takes::Value),
-    ('s', "", Takes::Value),
-    ('u', "", Takes::Nothing),
-    ('v', "", Takes::Nothing),
-    ('V', "", Takes::Nothing),
-];
+/// The same, but for the options of FUSE.
+pub(super) const INFO_FORMS: &[Form] = MOUNT_FORMS.split_at(MOUNT_FORMS.len() - 1).0;
 
 /// The arguments for fve of `bdemount … VOLUME MOUNT_POINT`.
-pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
-    let instead = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
-    let credentials = credentials(call, given, instead)?;
+pub(super) fn mount(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+    let credentials = credentials(call, given, MOUNT_INSTEAD)?;
     let all: Vec<_> = given.words.iter().chain(&given.rest).collect();
     let [volume, directory] = all.as_slice() else {
         return Err(call.refused("a volume and a mount point are needed"));
@@ -68,7 +61,7 @@ pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>,
     if given.has('u') {
         words.push("--no-prompt".into());
     }
-    if given.has('v') {
+    if given.has('v') || mounting.is_verbose {
         words.extend(["--foreground", "--verbose"].map(Into::into));
         call.say_translated(&words);
     }
@@ -82,22 +75,21 @@ pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>,
 fn credentials(call: &Call<'_>, given: &Given, instead: &str) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     let mut has_secret = false;
-    for (letter, value) in &given.options {
+    for (letter, value) in given.last_of_each() {
         let kind = match letter {
             'p' => "password-file",
             'r' => "recovery-password-file",
             'k' => "fvek-file",
             's' => {
-                words.extend(value.as_ref().map(|file| option("startup-key", file)));
+                words.extend(value.map(|file| option("startup-key", file)));
                 continue;
             }
             _ => continue,
         };
         if let Some(secret) = value {
-            call.secrets.overwrite(secret);
             let option = match letter {
                 'k' => secret::pipe(sector_key(call, &secret.bytes)?, kind)?,
-                _ => call.pass_on(secret, *letter, kind)?,
+                _ => call.pass_on(secret, letter, kind)?,
             };
             words.push(option);
             has_secret = true;
@@ -119,7 +111,7 @@ fn sector_key<'a>(call: &Call<'_>, digits: &'a [u8]) -> Result<&'a [u8], Failure
     );
     if !is_hex(key) || !is_hex(tweak) || !matches!(key.len() + tweak.len(), 32 | 64 | 128) {
         return Err(call.refused(
-            "the value of -k is no sector key of 32, 64 or 128 hex digits, and no FVEK:TWEAK of as many",
+            "the value of -k must be 32, 64 or 128 hex digits, or FVEK:TWEAK with as many in all",
         ));
     }
     Ok(match tweak.iter().all(|digit| *digit == b'0') {
@@ -129,8 +121,7 @@ fn sector_key<'a>(call: &Call<'_>, digits: &'a [u8]) -> Result<&'a [u8], Failure
 }
 
 /// Describes the volume as bdeinfo does. It fails if the credentials do not unlock it, after the description.
-pub(super) fn info(call: &mut Call<'_>, given: &Given) -> Result<(), Failure> {
-    process::keep_secrets_in_memory();
+pub(super) fn info(call: &Call<'_>, given: &Given) -> Result<(), Failure> {
     let instead =
         "'fve info SOURCE', which needs no secret, or 'fve unlock SOURCE', which asks for it";
     let words = credentials(call, given, instead)?;
@@ -138,6 +129,11 @@ pub(super) fn info(call: &mut Call<'_>, given: &Given) -> Result<(), Failure> {
     let [volume] = all.as_slice() else {
         return Err(call.refused("one volume is needed"));
     };
+    let inputs = given
+        .value('s')
+        .into_iter()
+        .map(|file| (file, "the FILE of -s"));
+    call.remember_inputs(inputs.chain([(*volume, "VOLUME")]));
     let source = source_args(volume, given.value('o')).map_err(|problem| call.refused(problem))?;
     let parser = CredentialArgs::augment_args(Command::new("bdeinfo").no_binary_name(true));
     let matches = parser.try_get_matches_from(words);

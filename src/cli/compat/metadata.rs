@@ -23,6 +23,7 @@ pub(super) const FORMS: &[Form] = &[
 pub(super) fn run(call: &Call<'_>, given: &Given) -> Result<(), Failure> {
     let volume = given.value('V');
     let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
+    call.remember_inputs([(volume, "VOLUME")]);
     let source = source_args(volume, given.value('o')).map_err(|problem| call.refused(problem))?;
     let opened = source::open(&source).print_notes()?;
     let block = opened.volume.metadata()?;

@@ -19,19 +19,22 @@ mod secret;
 mod words;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use zeroize::Zeroizing;
+
+use self::dislocker::PASSWORD_VARIABLE;
 use self::secret::Secrets;
-use self::words::{Given, Word};
+use self::words::{Form, Given, Word};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::parse::parse_offset;
-use crate::cli::output::term;
+use crate::cli::output::term::{self, print_failure};
+use crate::cli::{process, unrepeated};
 
-pub(super) use self::dislocker::PASSWORD_VARIABLE;
 pub(super) use self::help::page;
 
 /// The hidden command that stands for a name: the packages that cannot contain links have scripts with it.
@@ -63,6 +66,21 @@ enum Tool {
     Bdeinfo,
 }
 
+impl Tool {
+    /// The options that it has under this name.
+    fn forms(self, name: &str) -> &'static [Form] {
+        match self {
+            Self::Dislocker if name.starts_with(HELPER) => dislocker::HELPER_FORMS,
+            Self::Dislocker | Self::DislockerFile => dislocker::FORMS,
+            Self::DislockerFind => find::FORMS,
+            Self::DislockerMetadata => metadata::FORMS,
+            Self::DislockerBek => bek::FORMS,
+            Self::Bdemount => libbde::MOUNT_FORMS,
+            Self::Bdeinfo => libbde::INFO_FORMS,
+        }
+    }
+}
+
 /// The names of the tools, and of the helpers with which mount(8) starts dislocker.
 const NAMES: &[(&str, Tool)] = &[
     ("dislocker", Tool::Dislocker),
@@ -92,6 +110,8 @@ struct Call<'a> {
     /// The words after the name.
     words: Vec<Word>,
     secrets: Secrets<'a>,
+    /// The password from the environment.
+    password: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// Runs or translates the command line, if it is one of another tool. Must be called while the process has only
@@ -109,6 +129,11 @@ pub(super) fn called(arguments: &[OsString]) -> Option<Result<Called, Failure>> 
             None => return Some(Err(no_such_name())),
         },
     };
+    process::keep_secrets_in_memory();
+    let password = match tool {
+        Tool::Dislocker | Tool::DislockerFile => process::take_variable(PASSWORD_VARIABLE),
+        _ => None,
+    };
     let bytes: Vec<_> = arguments.iter().map(|word| word.as_bytes()).collect();
     let numbered = bytes.iter().enumerate().skip(first);
     let call = Call {
@@ -118,33 +143,32 @@ pub(super) fn called(arguments: &[OsString]) -> Option<Result<Called, Failure>> 
             .map(|(number, word)| Word::new(number, word))
             .collect(),
         secrets: Secrets::new(bytes.clone()),
+        password: password
+            .map(|password| Zeroizing::new(password.into_vec()))
+            .filter(|password| !password.is_empty()),
     };
-    Some(call.run())
+    let called = call.run();
+    Some(match (tool, called) {
+        // The status is a number of volumes.
+        (Tool::DislockerFind, Err(failure)) => {
+            print_failure(&failure);
+            Ok(Called::Done(ExitCode::SUCCESS))
+        }
+        (_, called) => called,
+    })
 }
 
 impl Call<'_> {
-    fn run(mut self) -> Result<Called, Failure> {
-        let forms = match self.tool {
-            Tool::Dislocker | Tool::DislockerFile => dislocker::FORMS,
-            Tool::DislockerFind => find::FORMS,
-            Tool::DislockerMetadata => metadata::FORMS,
-            Tool::DislockerBek => bek::FORMS,
-            Tool::Bdemount => libbde::MOUNT_FORMS,
-            Tool::Bdeinfo => libbde::INFO_FORMS,
-        };
-        let is_helper = self.name.starts_with(HELPER);
-        let forms = if is_helper {
-            dislocker::HELPER_FORMS
-        } else {
-            forms
-        };
+    fn run(&self) -> Result<Called, Failure> {
+        let forms = self.tool.forms(self.name);
         let given = Given::parse(forms, &self.words).map_err(|problem| self.refused(problem))?;
+        self.overwrite_secrets(&given);
         if given.has('h') {
             term::print(&help::text(self.tool, self.name))?;
             return Ok(Called::Done(ExitCode::SUCCESS));
         }
-        if is_helper {
-            return dislocker::helper(&mut self, &given).map(|words| self.translated(words));
+        if self.name.starts_with(HELPER) {
+            return dislocker::helper(self, &given).map(|words| self.translated(words));
         }
         let is_libbde = matches!(self.tool, Tool::Bdemount | Tool::Bdeinfo);
         if is_libbde {
@@ -155,29 +179,52 @@ impl Call<'_> {
             }
         }
         match self.tool {
-            Tool::Dislocker => {
-                dislocker::mount(&mut self, &given).map(|words| self.translated(words))
-            }
+            Tool::Dislocker => dislocker::mount(self, &given).map(|words| self.translated(words)),
             Tool::DislockerFile => {
-                dislocker::decrypt(&mut self, &given).map(|words| self.translated(words))
+                dislocker::decrypt(self, &given).map(|words| self.translated(words))
             }
-            Tool::Bdemount => libbde::mount(&mut self, &given).map(|words| self.translated(words)),
-            Tool::Bdeinfo => libbde::info(&mut self, &given).map(done),
-            Tool::DislockerMetadata => metadata::run(&self, &given).map(done),
-            Tool::DislockerBek => bek::run(&self, &given).map(done),
+            Tool::Bdemount => libbde::mount(self, &given).map(|words| self.translated(words)),
+            Tool::Bdeinfo => libbde::info(self, &given).map(done),
+            Tool::DislockerMetadata => metadata::run(self, &given).map(done),
+            Tool::DislockerBek => bek::run(self, &given).map(done),
             Tool::DislockerFind => find::run(&given).map(Called::Done),
         }
     }
 
-    /// Overwrites the secret in the command line. Returns the option of fve that reads it. What is checked here
-    /// needs no name of a file in its message, which no file has.
+    /// Overwrites all secrets in the command line.
+    fn overwrite_secrets(&self, given: &Given) {
+        let letters = match self.tool {
+            Tool::Dislocker | Tool::DislockerFile => dislocker::SECRETS,
+            Tool::Bdemount | Tool::Bdeinfo => libbde::SECRETS,
+            Tool::DislockerFind | Tool::DislockerMetadata | Tool::DislockerBek => &[],
+        };
+        for (letter, value) in &given.options {
+            let Some(value) = value else { continue };
+            if letters.contains(letter) {
+                self.secrets.overwrite(value);
+            } else if *letter == 'o'
+                && let Some(secret) = dislocker::secret_in(value)
+            {
+                self.secrets.overwrite(&secret);
+            }
+        }
+    }
+
+    /// Lets no message repeat these words, if they name no file and so may be secrets.
+    fn remember_inputs<'a>(&self, words: impl IntoIterator<Item = (&'a Word, &'a str)>) {
+        let words: Vec<_> = words.into_iter().collect();
+        let words = words.iter().map(|(word, name)| (word.as_os(), *name));
+        unrepeated::remember_inputs(words);
+    }
+
+    /// The option of fve that reads the secret. What is checked here needs no name of a file in its message, which
+    /// no file has.
     fn pass_on(&self, value: &Word, letter: char, option: &str) -> Result<OsString, Failure> {
-        self.secrets.overwrite(value);
         if value.bytes.is_empty() {
             return Err(self.refused(format!("the value of -{letter} is empty")));
         }
         if std::str::from_utf8(&value.bytes).is_err() {
-            return Err(self.refused(format!("the value of -{letter} is no UTF-8 text")));
+            return Err(self.refused(format!("the value of -{letter} is not UTF-8")));
         }
         secret::pipe(&value.bytes, option)
     }
@@ -217,7 +264,7 @@ fn no_such_name() -> Failure {
     let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
     Failure::Other {
         status: Status::Usage,
-        what: "no program is named whose command line fve takes".to_owned(),
+        what: "fve does not take the command line of a program with this name".to_owned(),
         help: Some(format!("name one of them: {}", names.join(", "))),
     }
 }

@@ -12,12 +12,10 @@ use super::argv;
 use super::words::Word;
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
+use crate::cli::process::DESCRIPTORS;
 
 /// Longest secret: a pipe takes it without anyone reading, and no secret of BitLocker is that long.
 const MAX_LEN: usize = 4000;
-
-/// Where the other end of the pipe is read. The processes that this one starts inherit it.
-const DESCRIPTORS: &str = "/dev/fd/";
 
 /// The arguments of the process, and the secrets that were found in them.
 pub(super) struct Secrets<'a> {
@@ -64,10 +62,12 @@ pub(super) fn line_of_standard_input() -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(line)
 }
 
-/// The option of fve that reads this secret from a pipe.
+/// The option of fve that reads this secret from a pipe, which the processes that this one starts inherit.
 pub(super) fn pipe(secret: &[u8], option: &str) -> Result<OsString, Failure> {
     if secret.len() > MAX_LEN {
-        return Err(Failure::usage("the secret is too long"));
+        return Err(Failure::usage(format!(
+            "the secret is longer than {MAX_LEN} bytes"
+        )));
     }
     let fail = |error| Error::io("cannot pass a secret on", error);
     let (reader, mut writer) = std::io::pipe().map_err(fail)?;

@@ -54,18 +54,22 @@ impl Word {
     }
 
     /// What is before the first `=`, and what is after it.
-    pub(super) fn name_and_value(&self) -> (String, Option<Self>) {
+    pub(super) fn name_and_value(&self) -> (Zeroizing<String>, Option<Self>) {
         let at = self.bytes.iter().position(|byte| *byte == b'=');
         let name = self.part(0..at.unwrap_or(self.bytes.len()));
         (name.text(), at.map(|at| self.from(at + 1)))
     }
 
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+
+    pub(super) fn as_os(&self) -> &OsStr {
+        OsStr::from_bytes(&self.bytes)
     }
 
     pub(super) fn os(&self) -> OsString {
-        OsStr::from_bytes(&self.bytes).to_owned()
+        self.as_os().to_owned()
     }
 }
 
@@ -120,6 +124,16 @@ impl Given {
     pub(super) fn count(&self, letter: char) -> usize {
         let given = self.options.iter();
         given.filter(|(given, _)| *given == letter).count()
+    }
+
+    /// The options with their values, each letter as it was given last.
+    pub(super) fn last_of_each(&self) -> impl Iterator<Item = (char, Option<&Word>)> {
+        let numbered = self.options.iter().enumerate();
+        numbered.filter_map(|(number, (letter, value))| {
+            let mut later = self.options.iter().skip(number + 1);
+            let is_last = later.all(|(other, _)| other != letter);
+            is_last.then_some((*letter, value.as_ref()))
+        })
     }
 
     /// All values of an option.
@@ -181,19 +195,23 @@ impl Given {
         let (name, value) = word.name_and_value();
         let fitting = forms.iter().filter(|(_, long, _)| !long.is_empty());
         let mut fitting: Vec<_> = fitting
-            .filter(|(_, long, _)| long.starts_with(&name))
+            .filter(|(_, long, _)| long.starts_with(name.as_str()))
             .collect();
-        if let Some(exact) = fitting.iter().copied().find(|(_, long, _)| *long == name) {
+        if let Some(exact) = fitting
+            .iter()
+            .copied()
+            .find(|(_, long, _)| *long == name.as_str())
+        {
             fitting = vec![exact];
         }
         let [(letter, long, takes)] = fitting.as_slice() else {
             return Err(match fitting.is_empty() {
                 true => "there is no such long option".to_owned(),
-                false => format!("several options begin with --{name}"),
+                false => format!("several options begin with --{}", name.as_str()),
             });
         };
         let value = match (takes, value) {
-            (Takes::Nothing, Some(_)) => return Err(format!("the option --{long} has no value")),
+            (Takes::Nothing, Some(_)) => return Err(format!("the option --{long} takes no value")),
             (Takes::Value, None) => {
                 let next = left.next().cloned();
                 Some(next.ok_or_else(|| format!("the option --{long} needs a value"))?)
@@ -230,21 +248,21 @@ mod tests {
     fn letters_are_clustered_and_a_value_is_attached_or_the_next_word() {
         let given = parse(&["-rsV", "disk", "-p123-456", "-u", "m", "--", "-o", "ro"]).unwrap();
         assert!(given.has('r') && given.has('s') && !given.has('v'));
-        assert_eq!(given.value('V').unwrap().text(), "disk");
+        assert_eq!(given.value('V').unwrap().text().as_str(), "disk");
         let digits = given.value('p').unwrap();
         assert_eq!((digits.number, digits.range.clone()), (2, 2..9));
-        assert_eq!(digits.text(), "123-456");
+        assert_eq!(digits.text().as_str(), "123-456");
         assert!(given.has('u') && given.value('u').is_none());
-        assert_eq!(given.words[0].text(), "m");
+        assert_eq!(given.words[0].text().as_str(), "m");
         assert_eq!(given.rest.len(), 2);
     }
 
     #[test]
     fn long_names_may_be_shortened() {
         let given = parse(&["--user=a=b", "--vol", "disk", "--read"]).unwrap();
-        assert_eq!(given.value('u').unwrap().text(), "a=b");
+        assert_eq!(given.value('u').unwrap().text().as_str(), "a=b");
         assert_eq!(given.value('u').unwrap().range, 7..10);
-        assert_eq!(given.value('V').unwrap().text(), "disk");
+        assert_eq!(given.value('V').unwrap().text().as_str(), "disk");
         assert!(given.has('r'));
         assert!(parse(&["--v"]).is_err());
     }

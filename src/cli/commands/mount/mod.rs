@@ -197,7 +197,11 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
         return check_only(args);
     }
     // mount(8) knows this by itself only where the mount table names SOURCE.
-    if args.unless_mounted && driver::is_mounted(args) {
+    let is_mounted = match args.volume {
+        true => volume::is_mounted,
+        false => driver::is_mounted,
+    };
+    if args.unless_mounted && is_mounted(args) {
         term::note(format_args!(
             "{} is already mounted on {}",
             args.source.source.shown(),

@@ -159,8 +159,6 @@ pub(super) fn start_in_background(args: &MountArgs) -> Result<(), Failure> {
         .map_err(fail)?
         .args(invocation::arguments())
         .arg("--background-child")
-        // It may hold a secret, which has been read.
-        .env_remove(crate::cli::compat::PASSWORD_VARIABLE)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(fail)?;

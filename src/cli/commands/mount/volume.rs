@@ -5,20 +5,33 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use fve::error::Error;
+use fve::error::{Error, ErrorKind};
 use fve::serve::fuse::{Mount, MountOptions};
 use fve::shown::ShowPath;
-use fve::source::ReadAt;
+use fve::source::{MountEntry, ReadAt};
 use fve::volume::{Unlocked, Volume, Writable};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::{MountArgs, server};
+use crate::cli::commands::unmount::is_fve;
 use crate::cli::failure::Failure;
 use crate::cli::options::plaintext::{
     Holds, check_inside, open_to_read, open_to_write, open_to_write_by,
 };
+use crate::cli::options::source::absolute;
 use crate::cli::output::term;
+
+/// Whether the volume of SOURCE is shown on DIR already.
+pub(super) fn is_mounted(args: &MountArgs) -> bool {
+    let Ok(directory) = args.directory.canonicalize() else {
+        return false;
+    };
+    let mounted = MountEntry::at(&directory).ok().flatten();
+    mounted.is_some_and(|mounted| {
+        is_fve(&mounted) && Path::new(&mounted.source) == absolute(&args.source.source)
+    })
+}
 
 /// Shows the volume until it is unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
@@ -76,8 +89,9 @@ fn read_write_if_possible(args: &MountArgs) -> Result<Ready, Failure> {
     let unlock = |volume: &Volume| args.credentials.unlock(volume);
     let (unlocked, opened) = match open_to_write_by(&args.source, &args.credentials, unlock) {
         Err(failure) if cannot_be_written(args, &failure) => {
+            let ready = read_only(args)?;
             note_read_only(&failure, "");
-            return read_only(args);
+            return Ok(ready);
         }
         opened => opened?,
     };
@@ -105,7 +119,9 @@ const TO_WRITE_ANYWAY: &str =
 /// Whether the volume can only be read, because of its source or of its own state. This is known before a credential
 /// is read.
 fn cannot_be_written(args: &MountArgs, failure: &Failure) -> bool {
-    matches!(failure, Failure::Volume(Error::Unwritable(_)))
+    let is_only_read =
+        |error: &Error| matches!(error.kind(), ErrorKind::Unwritable | ErrorKind::Unsupported);
+    matches!(failure, Failure::Volume(error) if is_only_read(error))
         || is_write_protected(&args.source.source).unwrap_or(false)
 }
 

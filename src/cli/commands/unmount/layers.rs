@@ -371,7 +371,7 @@ pub(super) fn private_below(mounted: &MountEntry) -> Option<PathBuf> {
 }
 
 /// Whether it is a mount of fve.
-pub(super) fn is_fve(mounted: &MountEntry) -> bool {
+pub(crate) fn is_fve(mounted: &MountEntry) -> bool {
     mounted.kind.to_str() == Some(&format!("fuse.{SUBTYPE}"))
 }
 

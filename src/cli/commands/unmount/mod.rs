@@ -9,7 +9,7 @@ mod users;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::layers::{end_earlier, shows_source};
+pub(crate) use self::layers::{end_earlier, is_fve, shows_source};
 pub(crate) use self::private::{PrivateDirectory, remove as remove_private, shown_on};
 pub(crate) use self::unmounter::Unmounter;
 use crate::cli::exit::Status;

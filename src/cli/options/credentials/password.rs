@@ -8,6 +8,7 @@ use fve::unlock::{Credential, Password};
 
 use super::keyring;
 use super::kind::{CredentialKind, Group, OptionValues, Read};
+use crate::cli::process::DESCRIPTORS;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "password-file",
@@ -62,7 +63,7 @@ pub(crate) const KEY: CredentialKind = CredentialKind {
 
 fn from_descriptor(given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
     let number = given.value.unwrap_or(Path::new(""));
-    let path = Path::new("/dev/fd").join(number);
+    let path = Path::new(DESCRIPTORS).join(number);
     Ok(Box::new(Password::from_file(path)?))
 }
 
