@@ -127,7 +127,10 @@ struct Copied {
 
 impl Copied {
     fn of(name: &str) -> Self {
-        let entry = testdata::volume(name);
+        Self::from(testdata::volume(name))
+    }
+
+    fn from(entry: Entry) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         std::fs::copy(&entry.file, directory.path().join("volume.img")).expect("copy");
         Self { entry, directory }
