@@ -67,7 +67,8 @@ impl MountEntry {
             .rfind(|entry| entry.device == device))
     }
 
-    /// A mount of the same file system in the mount table of now. `None` if it is not mounted any more.
+    /// A mount of the same file system in the mount table of now: on the same directory, or else anywhere. `None` if it
+    /// is not mounted any more.
     ///
     /// A later file system with the same device number is not taken for it, unless it also has the same
     /// type, source and user.
@@ -75,13 +76,20 @@ impl MountEntry {
     /// # Errors
     /// As [`MountEntry::at`].
     pub fn again(&self) -> io::Result<Option<Self>> {
-        let mut all = Self::list()?.into_iter();
-        Ok(all.rfind(|entry| {
+        let is_same = |entry: &Self| {
             entry.device == self.device
                 && entry.kind == self.kind
                 && entry.source == self.source
                 && entry.user == self.user
-        }))
+        };
+        let mut same: Vec<_> = Self::list()?.into_iter().filter(is_same).collect();
+        let first = same
+            .iter()
+            .position(|entry| entry.directory == self.directory);
+        Ok(match first {
+            Some(first) => Some(same.swap_remove(first)),
+            None => same.pop(),
+        })
     }
 
     /// The mount that holds `path`, by the names of its directories alone: links are not followed, and

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fve::source::MountEntry;
 use rustix::process::Signal;
 
-use super::driver::{Volume, ntfs_tools};
+use super::driver::{Volume, exfat_tools, ntfs_tools};
 use crate::common::output::{assert_status, run, text};
 use crate::common::send;
 use crate::common::trials::{Missing, fuse, programs, root, trial};
@@ -150,6 +150,22 @@ fn the_mounter_fails() {
     let service = service(&source, &shown, &[]);
     let output = service.mounter().output().expect("mounter");
     assert_status(&output, 5);
+}
+
+#[trial(
+    "a server ends if the mounter fails after it has begun to serve",
+    needs(fuse, exfat_tools, sandbox)
+)]
+fn the_mounter_fails_late() {
+    let volume = Volume::exfat();
+    let (source, shown) = (volume.path(), volume.shown());
+    // Which file system is in the volume, the mounter only sees when the server serves.
+    let service = service(&source, &shown, &["--driver", "ntfs-3g"]);
+    let mut server = service.start(|_| ());
+    let output = service.mounter().output().expect("mounter");
+    assert!(!output.status.success());
+    assert!(!ended(&mut server), "{}", text(&output.stderr));
+    volume.assert_nothing_left();
 }
 
 #[trial(

@@ -295,6 +295,97 @@ fn ends_when_free(signal: Signal) {
     wait_until(|| !place.is_mounted() && !is_running(server));
 }
 
+/// A mount of a file system in memory, over that of the volume.
+fn hide(place: &Place) {
+    let mut mount = Command::new("mount");
+    run(mount.args(["-t", "tmpfs", "none"]).arg(place.directory()));
+    std::fs::write(place.directory().join("other"), "file").expect("write");
+}
+
+#[trial(needs(fuse))]
+fn what_is_mounted_over_the_mount_of_a_killed_server_is_left_alone() {
+    let place = Place::new();
+    place.mount(&["--auto-unmount"]);
+    let server = server(&place);
+    hide(&place);
+    send(Signal::KILL, server);
+    wait_until(|| !is_running(server));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(place.directory().join("other").exists());
+    run(Command::new("umount").arg(place.directory()));
+    // As soon as it can be unmounted.
+    wait_until(|| !place.is_mounted());
+}
+
+#[trial(needs(fuse))]
+fn a_later_mount_of_the_same_volume_is_left_alone() {
+    for (options, signal) in [(&["--auto-unmount"][..], None), (&[], Some(Signal::TERM))] {
+        let place = Place::new();
+        place.mount(options);
+        let first = server(&place);
+        let device = place.entry().expect("mounted").device;
+        send(Signal::STOP, first);
+        // umount(8) would ask the server for the directory.
+        let directory = place.directory();
+        wait_until(|| fve::serve::fuse::unmount(&directory).is_ok());
+        // Another one may get the number before.
+        let mut others = Vec::new();
+        loop {
+            place.mount(&[]);
+            if place.entry().expect("mounted").device == device {
+                break;
+            }
+            run(Command::new("umount").arg(place.directory()));
+            let other = tempfile::tempdir().expect("directory");
+            place.mount_on(other.path(), &[]);
+            others.push(other);
+            assert!(others.len() < 50, "{device:?} was not given again");
+        }
+        for other in &others {
+            assert_status(&unmount(&[other.path()]), 0);
+        }
+        if let Some(signal) = signal {
+            send(signal, first);
+        }
+        send(Signal::CONT, first);
+        wait_until(|| !is_running(first));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(place.is_mounted(), "{options:?}");
+        std::fs::read(place.directory().join("volume")).expect("it serves");
+    }
+}
+
+#[trial(needs(fuse))]
+fn a_signal_ends_the_mount_on_other_directories_too() {
+    let place = Place::new();
+    place.mount(&[]);
+    let server = server(&place);
+    let other = tempfile::tempdir().expect("directory");
+    let mut bind = Command::new("mount");
+    run(bind.arg("--bind").arg(place.directory()).arg(other.path()));
+    send(Signal::TERM, server);
+    wait_until(|| !place.is_mounted() && !is_running(server));
+    assert_eq!(MountEntry::at(other.path()).expect("mount table"), None);
+}
+
+#[trial(needs(fuse))]
+fn a_mount_whose_connection_was_closed_is_unmounted() {
+    let place = Place::new();
+    place.mount(&[]);
+    let server = server(&place);
+    let (_, minor) = place.entry().expect("mounted").device;
+    let connections = tempfile::tempdir().expect("directory");
+    let mut mount = Command::new("mount");
+    run(mount
+        .args(["-t", "fusectl", "none"])
+        .arg(connections.path()));
+    let abort = connections.path().join(minor.to_string()).join("abort");
+    let aborted = std::fs::write(abort, b"1");
+    run(Command::new("umount").arg(connections.path()));
+    aborted.expect("abort");
+    wait_until(|| !place.is_mounted() && !is_running(server));
+}
+
 #[trial(needs(fuse))]
 fn the_server_has_no_capability_and_gets_no_new_one() {
     for options in [&[][..], &["--read-write"]] {

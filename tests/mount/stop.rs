@@ -279,6 +279,70 @@ fn a_later_mount_with_the_same_device_number_is_left_alone() {
 }
 
 #[trial(needs(fuse))]
+fn what_hides_a_mount_is_left_alone() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let status = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(directory.path())
+        .status();
+    assert!(status.expect("mount").success());
+    let kind = || entry_at(directory.path()).map(|entry| entry.kind);
+    drop(mount);
+    assert_eq!(kind().as_deref(), Some("tmpfs".as_ref()));
+    unmount(directory.path()).expect("unmount");
+    assert_eq!(kind().as_deref(), Some("fuse.fve".as_ref()));
+    unmount(directory.path()).expect("unmount");
+}
+
+#[trial(needs(fuse))]
+fn a_bind_mount_is_not_taken_for_the_mount() {
+    let directory = tempfile::tempdir().expect("directory");
+    let bound = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let status = std::process::Command::new("mount")
+        .arg("--bind")
+        .args([directory.path(), bound.path()])
+        .status();
+    assert!(status.expect("mount").success());
+    let stopper = mount.stopper();
+    stopper.stop(Busy::Refuse).expect("stop");
+    assert!(!is_mounted(directory.path()) && is_mounted(bound.path()));
+    assert!(!stopper.has_ended());
+    stopper.stop(Busy::Refuse).expect("stop");
+    join(mount).expect("end");
+    assert!(stopper.has_ended());
+}
+
+/// The kernel's interface to FUSE connections is mounted where systemd does it, as it is needed here.
+#[trial(needs(fuse))]
+fn a_mount_that_another_program_has_detached_is_stopped() {
+    const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let file = File::open(directory.path().join("volume")).expect("volume");
+    let run = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program).args(arguments).status();
+        assert!(status.expect(program).success());
+    };
+    run("umount", &["-l", directory.path().to_str().expect("UTF-8")]);
+    let is_missing = entry_at(Path::new(CONNECTIONS)).is_none();
+    if is_missing {
+        run("mount", &["-t", "fusectl", "none", CONNECTIONS]);
+    }
+    let stopped = mount.stop(Busy::Detach);
+    if is_missing {
+        run("umount", &["-l", CONNECTIONS]);
+    }
+    stopped.expect("stopped");
+    join(mount).expect("end");
+    let mut byte = [0];
+    assert!(file.read_exact_at(&mut byte, 0).is_err());
+}
+
+#[trial(needs(fuse))]
 fn what_was_mounted_for_a_server_is_left_alone_when_it_was_unmounted() {
     let ended = tempfile::tempdir().expect("directory");
     let unserved = Unserved::mount(ended.path(), &options(), false).expect("mount");

@@ -13,7 +13,7 @@ use rustix::mount::MountFlags;
 use rustix::process::{getgid, getuid};
 
 use super::mounted::{Mounted, Place};
-use super::unmount::detach;
+use super::unmount::{detach, refuse_hidden};
 use super::{MountOptions, SUBTYPE};
 
 /// The kernel's interface for servers.
@@ -172,14 +172,17 @@ impl Drop for Guard {
         if self.leaves {
             return;
         }
-        let directory = match self.mounted.place() {
-            Place::At(mount) => mount.directory,
+        let number = || self.mounted.number();
+        let detached = match self.mounted.place() {
+            Place::At(mount) => {
+                refuse_hidden(&mount).and_then(|()| detach(&mount.directory, number))
+            }
             Place::Nowhere => return,
             // Another file system may be mounted there now.
             Place::Unknown if self.served => return,
-            Place::Unknown => self.directory.clone(),
+            Place::Unknown => detach(&self.directory, number),
         };
-        if let Err(error) = detach(&directory, self.mounted.device().map(|(_, minor)| minor)) {
+        if let Err(error) = detached {
             tracing::warn!("{}", error.with_causes());
         }
     }

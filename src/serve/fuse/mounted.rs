@@ -9,6 +9,7 @@ use std::path::Path;
 use fuser::INodeNo;
 use rustix::io::Errno;
 
+use super::SUBTYPE;
 use crate::source::MountEntry;
 
 /// "The attributes of an inode have changed": `FUSE_NOTIFY_INVAL_INODE` of linux/fuse.h.
@@ -18,8 +19,8 @@ const INODE_CHANGED: i32 = 2;
 #[derive(Debug)]
 pub(super) struct Mounted {
     connection: OwnedFd,
-    /// Its device number; `None` if the mount table did not show it.
-    device: Option<(u32, u32)>,
+    /// Its row in the mount table; `None` if that did not show it.
+    entry: Option<MountEntry>,
 }
 
 /// Where a file system is mounted.
@@ -39,7 +40,8 @@ impl Mounted {
         let entry = MountEntry::at(directory).ok().flatten();
         Self {
             connection,
-            device: entry.map(|entry| entry.device),
+            // Something else may be mounted over it already.
+            entry: entry.filter(|entry| entry.kind == format!("fuse.{SUBTYPE}").as_str()),
         }
     }
 
@@ -47,14 +49,22 @@ impl Mounted {
         self.connection.as_fd()
     }
 
-    pub(super) fn device(&self) -> Option<(u32, u32)> {
-        self.device
+    /// The number of the connection, which is the minor device number of the file system; `None` if the file system
+    /// has ended, and its number may be that of another.
+    pub(super) fn number(&self) -> Option<u32> {
+        let (_, minor) = self.entry.as_ref()?.device;
+        self.exists().then_some(minor)
+    }
+
+    /// Whether the file system exists: it is mounted, or was detached while a program used it.
+    pub(super) fn exists(&self) -> bool {
+        exists(self.connection())
     }
 
     pub(super) fn place(&self) -> Place {
-        let found = self.device.map(MountEntry::of_device);
+        let found = self.entry.as_ref().map(MountEntry::again);
         // Asked after the mount table was read: as long as it is mounted, its number is its own.
-        if !exists(self.connection.as_fd()) {
+        if !self.exists() {
             return Place::Nowhere;
         }
         match found {
@@ -65,8 +75,7 @@ impl Mounted {
     }
 }
 
-/// Whether the file system of a connection exists: it is mounted, or was detached while a program used it.
-/// The kernel answers this also after it has closed the connection.
+/// Whether the file system of a connection exists. The kernel answers this also after it has closed the connection.
 ///
 /// The kernel is told that the attributes of the root directory have changed. If there is no file system,
 /// there is no such directory.

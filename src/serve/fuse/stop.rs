@@ -9,10 +9,9 @@ use std::thread::JoinHandle;
 
 use super::mounted::{Mounted, Place};
 use super::tree::Tree;
-use super::unmount::{detach, unmount};
+use super::unmount::{close_connection, detach, refuse_hidden, unmount};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
-use crate::source::MountEntry;
 
 /// What to do if a program uses a mount that is to be stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,18 +94,18 @@ impl Stopper {
     /// [`io::ErrorKind::ResourceBusy`] while a program uses the mount. It is also of this kind if
     /// another file system is mounted over the directory.
     ///
-    /// With [`Busy::Detach`], [`Error::Io`] if not everything that was written reached the disk, or
-    /// if the system refuses to unmount. Requests are not answered any more then.
+    /// With [`Busy::Detach`], [`Error::Io`] if not everything that was written reached the disk, if
+    /// the system refuses to unmount, or if another program has detached the directory while a program uses it, and the
+    /// connection to the kernel cannot be closed. Requests are not answered any more then.
     pub fn stop(&self, busy: Busy) -> Result<()> {
         let Some(shared) = self.shared.upgrade() else {
             return Ok(());
         };
-        let Some(directory) = self.mounted_on(&shared)? else {
-            return Ok(());
-        };
-        let stopped = match busy {
-            Busy::Refuse => unmount(&directory),
-            Busy::Detach => Self::detach(&shared, &directory),
+        let stopped = match (self.mounted_on(&shared)?, busy) {
+            (Some(directory), Busy::Refuse) => unmount(&directory),
+            (Some(directory), Busy::Detach) => Self::detach(&shared, &directory),
+            (None, Busy::Refuse) => return Ok(()),
+            (None, Busy::Detach) => return Self::end_detached(&shared),
         };
         match stopped {
             // Another program unmounted it in the meantime.
@@ -129,22 +128,20 @@ impl Stopper {
             Place::Nowhere => return Ok(None),
             Place::Unknown => return Ok(Some(self.directory.clone())),
         };
-        match MountEntry::at(&mount.directory) {
-            Ok(Some(visible)) if visible.device != mount.device => Err(Error::io(
-                format!("cannot unmount {}", mount.directory.shown()),
-                io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "another file system is mounted over it",
-                ),
-            )),
-            _ => Ok(Some(mount.directory)),
-        }
+        refuse_hidden(&mount)?;
+        Ok(Some(mount.directory))
     }
 
     /// Whether the mount table still has the mount, or cannot tell.
     fn is_mounted(&self) -> bool {
         let shared = self.shared.upgrade();
         shared.is_some_and(|shared| !matches!(shared.mounted.place(), Place::Nowhere))
+    }
+
+    /// Whether the file system has ended: it is mounted nowhere, and no program uses it.
+    pub fn has_ended(&self) -> bool {
+        let shared = self.shared.upgrade();
+        shared.is_none_or(|shared| !shared.mounted.exists())
     }
 
     fn detach(shared: &Shared, directory: &Path) -> Result<()> {
@@ -158,9 +155,18 @@ impl Stopper {
         };
         shared.requests.stop();
         let flushed = shared.flush();
-        let detached = detach(directory, shared.mounted.device().map(|(_, minor)| minor));
+        let detached = detach(directory, || shared.mounted.number());
         synced.and(flushed).map_err(lost_writes)?;
         detached
+    }
+
+    /// Ends the server of a file system that another program has detached, and that a program still uses.
+    fn end_detached(shared: &Shared) -> Result<()> {
+        shared.requests.stop();
+        let flushed = shared.flush();
+        let closed = shared.mounted.number().map_or(Ok(()), close_connection);
+        flushed.map_err(lost_writes)?;
+        closed.map_err(|error| Error::io("cannot close the connection of the mount", error))
     }
 }
 
@@ -232,8 +238,8 @@ impl Drop for BackgroundMount {
         if let Err(error) = self.stopper.stop(Busy::Detach) {
             let directory = self.directory().shown();
             tracing::warn!("stopping the mount on {directory}: {}", error.with_causes());
-            if self.stopper.is_mounted() {
-                // The server does not end while it is mounted, so waiting would never end either.
+            if !self.stopper.has_ended() {
+                // The server may not end as long as the file system exists, so waiting might never end either.
                 return;
             }
         }

@@ -41,12 +41,27 @@ pub fn is_dead(mount: &MountEntry) -> bool {
 /// # Errors
 /// [`Error::Io`] if the system refuses.
 pub fn detach_mount(mount: &MountEntry) -> Result<()> {
-    detach(&mount.directory, Some(mount.device.1))
+    refuse_hidden(mount)?;
+    detach(&mount.directory, || Some(mount.device.1))
 }
 
-/// As [`detach_mount`]. `device` is the minor device number of the
-/// mounted file system, which is also the number of its connection to the server.
-pub(super) fn detach(directory: &Path, device: Option<u32>) -> Result<()> {
+/// Refuses to unmount by its directory a file system that another one hides: that one would be unmounted.
+pub(super) fn refuse_hidden(mount: &MountEntry) -> Result<()> {
+    match MountEntry::at(&mount.directory) {
+        Ok(Some(visible)) if visible.device != mount.device => Err(failed(
+            &mount.directory,
+            io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another file system is mounted over it",
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// As [`detach_mount`], whatever is mounted on the directory. `connection` returns the minor device number of the
+/// file system, which is also the number of its connection to the server, if it exists still.
+pub(super) fn detach(directory: &Path, connection: impl FnOnce() -> Option<u32>) -> Result<()> {
     // For a FUSE mount, "force" closes the connection, even where the unmount itself is lazy.
     let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
     match rustix::mount::unmount(directory, flags | UnmountFlags::FORCE) {
@@ -61,8 +76,8 @@ pub(super) fn detach(directory: &Path, device: Option<u32>) -> Result<()> {
         other => other.map_err(io::Error::from),
     };
     detached.map_err(|error| failed(directory, error))?;
-    if let Some(device) = device
-        && let Err(error) = close_connection(device)
+    if let Some(number) = connection()
+        && let Err(error) = close_connection(number)
     {
         // The server then ends when the last file of the mount is closed.
         tracing::warn!("cannot close the connection of the mount: {error}");
@@ -72,10 +87,10 @@ pub(super) fn detach(directory: &Path, device: Option<u32>) -> Result<()> {
 
 /// Closes the connection between the kernel and the server. The file belongs to the user who
 /// mounted; the system has it if the file system `fusectl` is mounted, as systemd does.
-fn close_connection(device: u32) -> io::Result<()> {
+pub(super) fn close_connection(number: u32) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
-        .open(format!("/sys/fs/fuse/connections/{device}/abort"))?
+        .open(format!("/sys/fs/fuse/connections/{number}/abort"))?
         .write_all(b"1")
 }
 

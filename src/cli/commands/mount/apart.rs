@@ -18,6 +18,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -67,6 +68,15 @@ impl Mounter {
             .write_all(&[SERVED])
             .and_then(|()| expect(&mut &self.0, READY));
         Ok(told.map_err(mounter_failed)?)
+    }
+
+    /// Lets [`Mounter::serves`] fail, which may wait in another thread.
+    pub(super) fn give_up(&self) {
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
+
+    pub(super) fn try_clone(&self) -> Result<Self, Failure> {
+        Ok(Self(self.0.try_clone().map_err(mounter_failed)?))
     }
 
     /// What unmounts when it is told to: the socket is now connected to it.
@@ -137,7 +147,12 @@ fn receive_name(stream: &mut UnixStream) -> io::Result<PathBuf> {
 
 fn expect(stream: &mut &UnixStream, expected: u8) -> io::Result<()> {
     let mut byte = [0];
-    stream.read_exact(&mut byte)?;
+    if stream.read(&mut byte)? == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it has ended early",
+        ));
+    }
     match byte == [expected] {
         true => Ok(()),
         false => Err(io::ErrorKind::InvalidData.into()),

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use fve::error::Error;
 use fve::privileges::give_up_capabilities;
-use fve::serve::fuse::{Mount, MountOptions};
+use fve::serve::fuse::{Mount, MountOptions, Stopper};
 use signal_hook::iterator::Signals;
 
 use super::MountArgs;
@@ -53,6 +53,10 @@ pub(super) fn serve_with(
     let mut signals = Signals::new(signals::ending())
         .map_err(|error| Error::io("cannot watch for signals", error))?;
     let mount = start(&options)?;
+    // It would keep the connection to the kernel open after the server has ended.
+    drop(options);
+    let stopper = mount.stopper();
+    let waited = mounter.as_ref().map(Mounter::try_clone).transpose()?;
     let unmounter = match &mounter {
         None => Unmounter::start(mount.directory(), args.foreground),
         Some(mounter) => mounter.unmounter(),
@@ -92,13 +96,18 @@ pub(super) fn serve_with(
     let watching = signals.handle();
     let stopping = unmounter.clone();
     let watcher = std::thread::Builder::new()
-        .spawn(move || watch(&mut signals, &stopping))
+        .spawn(move || watch(&mut signals, &stopper, &stopping))
         .map_err(no_thread)?;
     // Requests that arrive before `serve` wait in the kernel, so the mount can be used now.
     let _ = serving.send(());
     let served = mount.serve();
-    if served.is_err() {
-        unmounter.detach();
+    match served {
+        Ok(()) => unmounter.has_served(),
+        Err(_) => unmounter.detach(),
+    }
+    // The mounter may have failed, and what it mounted may be unmounted already.
+    if let Some(waited) = waited.filter(|_| !starter.is_finished()) {
+        waited.give_up();
     }
     let started = starter.join();
     watching.close();
@@ -112,8 +121,12 @@ pub(super) fn serve_with(
 }
 
 /// Has the directory unmounted when a signal arrives.
-fn watch(signals: &mut Signals, unmounter: &Unmounter) {
+fn watch(signals: &mut Signals, stopper: &Stopper, unmounter: &Unmounter) {
     for _ in signals.forever() {
+        // The process that unmounts could take a later mount of the same volume for this one.
+        if stopper.has_ended() {
+            continue;
+        }
         // Without a service manager, this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if let Err(error) = unmounter.stop_when_free() {

@@ -16,10 +16,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fve::error::Error;
-use fve::serve::fuse::detach_mount;
+use fve::serve::fuse::{detach_mount, is_dead};
 use fve::source::MountEntry;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -38,11 +38,18 @@ const SHOWN: u8 = b's';
 /// The request to unmount at once.
 const NOW: u8 = b'd';
 
+/// The notice that the server has ended in good order. The file system is not mounted any more then, unless another program
+/// has closed the connection to the kernel.
+const SERVED: u8 = b'e';
+
 /// The request to unmount at once if the server ends and the file system is still mounted.
 const AFTER_DEATH: u8 = b'a';
 
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same, where no program is waited for.
+const SHORT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Name of the process.
 const NAME: &std::ffi::CStr = c"fve-unmount";
@@ -67,7 +74,8 @@ enum Requests {
     Elsewhere(UnixStream),
 }
 
-/// How long the server waits for a process that another one started, and that has nothing more to do.
+/// How long the server waits for a process that another one started, and that has nothing more to do; and that
+/// process for the end of a killed server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Unmounter {
@@ -119,6 +127,11 @@ impl Unmounter {
     /// Has the directory unmounted at once. A failure is of no use to a server that has ended.
     pub(crate) fn detach(&self) {
         let _ = self.request(NOW);
+    }
+
+    /// Has the directory unmounted if every access to it fails, since the connection to the kernel was closed.
+    pub(crate) fn has_served(&self) {
+        let _ = self.request(SERVED);
     }
 
     fn request(&self, request: u8) -> io::Result<()> {
@@ -255,6 +268,11 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
         match event {
             Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
             Ok(Event::Request(NOW)) => mounted.detach(),
+            Ok(Event::Request(SERVED)) => {
+                if mounted.detach_dead(Duration::ZERO) {
+                    term::note("the connection to the kernel was closed; unmounted");
+                }
+            }
             Ok(Event::Request(AFTER_DEATH)) => after_death = true,
             Ok(change @ (Event::MountsChanged | Event::Request(SHOWN))) => {
                 let noticed = matches!(change, Event::Request(_)) && mounted.is_private;
@@ -266,7 +284,7 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
             Ok(Event::Request(_)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Event::ServerEnded) | Err(RecvTimeoutError::Disconnected) => {
                 if after_death {
-                    mounted.detach_layers();
+                    mounted.detach_dead(PATIENCE);
                 }
                 return;
             }
@@ -275,7 +293,7 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
             continue;
         }
         match mounted.end() {
-            Ok(()) => wanted = false,
+            Ok(()) => wanted = mounted.is_elsewhere(),
             Err(_) if told => {}
             Err(error) => {
                 told = true;
@@ -345,11 +363,29 @@ impl Mounted {
         }
     }
 
-    /// Unmounts all layers after the server was killed. One that ended by itself has left none.
-    fn detach_layers(&self) {
-        if let Some(mounted) = self.now() {
-            Layers::on_own(mounted.directory.clone()).detach(&mounted);
+    /// Whether it is only mounted on other directories, as by a bind mount.
+    fn is_elsewhere(&self) -> bool {
+        let own = self.entry.as_ref().map(|entry| &entry.directory);
+        self.now().is_some_and(|now| own != Some(&now.directory))
+    }
+
+    /// Unmounts all layers if the server has ended and left them, wherever they are mounted. Returns whether there was
+    /// one. A later mount of the same volume may have the same number, but its server answers. The kernel may
+    /// need a moment to close what a killed server had open; `patience` is how long to wait for that.
+    fn detach_dead(&self, patience: Duration) -> bool {
+        let start = Instant::now();
+        let mut found = false;
+        while let Some(mounted) = self.now() {
+            if is_dead(&mounted) {
+                found = true;
+                Layers::on_own(mounted.directory.clone()).detach(&mounted);
+            }
+            if start.elapsed() >= patience {
+                break;
+            }
+            std::thread::sleep(SHORT_PAUSE);
         }
+        found
     }
 
     fn report(&self, error: &Error) {
