@@ -69,9 +69,13 @@ print(f'name = "{name}"')
 summary = SUMMARIES.get(name, package["description"])
 print(f"summary = '''{summary}'''")
 print("assets = [", *assets(), "]", sep="\n")
-for name, text in {
-    "post_install_script": sysusers + script("postinst", "configure") + reload,
-    "pre_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + stop + script("prerm", "remove"),
-    "post_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + script("postrm", "purge") + reload,
-}.items():
-    print(f"{name} = '''\n{text}'''")
+# Not for an upgrade.
+at_removal = '[ "$1" = 0 ] || exit 0\n'
+for name, begin, text in (
+    ("post_install_script", "", sysusers + script("postinst", "configure") + reload),
+    ("pre_uninstall_script", at_removal, stop + script("prerm", "remove")),
+    ("post_uninstall_script", at_removal, script("postrm", "purge") + reload),
+):
+    # cargo-generate-rpm takes an empty text for the name of a file.
+    if text:
+        print(f"{name} = '''\n{begin}{text}'''")
