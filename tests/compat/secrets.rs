@@ -188,8 +188,8 @@ fn the_user_is_warned_and_no_message_has_the_secret() {
             .output()
             .expect("start");
         let said = text(&output.stderr) + &text(&output.stdout);
-        assert!(said.contains("visible to every user"), "{said}");
-        assert!(said.contains("--password-file"), "{said}");
+        assert!(said.contains("every user of this computer"), "{said}");
+        assert!(said.contains("-u or -p without a value"), "{said}");
         assert!(!said.contains(secret), "{said}");
     }
     // The rest of a password with a comma in it, in a list of mount options.
@@ -264,6 +264,36 @@ fn what_names_no_file_is_not_repeated() {
         let said = text(&output.stderr) + &text(&output.stdout);
         assert!(!said.contains(digits) && !said.contains("horse"), "{said}");
     }
+    // Also not if it is asked what is run.
+    let mounted = MountPoint::new();
+    let place = mounted.path().to_str().expect("UTF-8");
+    let list = format!("uid={digits},pass=correct,horse");
+    for (name, words) in [
+        (
+            "dislocker",
+            &["-v", "-V", file, "-f", digits, "--", place][..],
+        ),
+        ("dislocker", &["-v", "-V", digits, "-c", "--", place]),
+        ("dislocker", &["-v", "-r", "-p", digits, file, "--", place]),
+        (
+            "dislocker",
+            &["-v", "-V", file, "-c", "--", "-o", &list, place],
+        ),
+        ("bdemount", &["-v", "-p", "wrong", file, digits]),
+        ("bdemount", &["-v", "-p", "wrong", "-X", &list, file, place]),
+        ("mount.fuse.dislocker", &[file, place, "-v", "-o", &list]),
+    ] {
+        let output = links
+            .program(name)
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("start");
+        assert!(!output.status.success(), "{name} {words:?}");
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(!said.contains(digits) && !said.contains("horse"), "{said}");
+        assert!(!said.contains("correct"), "{said}");
+    }
     // A name that is meant for a file is repeated.
     let output = links.program("bdeinfo").arg("/dev/no-disk").output();
     let said = text(&output.expect("start").stderr);
@@ -276,12 +306,7 @@ fn all_secrets_are_overwritten_while_another_is_awaited() {
     let links = Links::new();
     let entry = volume("xts-128");
     let mut command = links.program("dislocker-file");
-    command.args([
-        "-u",
-        "-pSECRET1",
-        "-o",
-        "offset=0,recovery-password=SECRET2,SECRET3",
-    ]);
+    command.args(["-u", "-pSECRET1", "-o", "offset=0,pass=SECRET2,SECRET3"]);
     command
         .arg("-V")
         .arg(&entry.file)
@@ -306,7 +331,7 @@ fn all_secrets_are_overwritten_while_another_is_awaited() {
     }
     let line = command_line(child.id());
     assert!(!contains(&line, "SECRET"), "{}", text(&line));
-    assert!(contains(&line, "offset=0,recovery-password="));
+    assert!(contains(&line, "offset=0,pass="));
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("limits");
     let core = limits
         .lines()

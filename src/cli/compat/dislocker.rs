@@ -7,12 +7,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::fuse::Mounting;
+use super::fuse::{self, Mounting};
 use super::secret::{self, Secrets};
 use super::words::{Form, Given, Takes, Word};
 use super::{Call, option, path};
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
+use crate::cli::unrepeated;
 
 pub(super) const FORMS: &[Form] = &[
     ('c', "clearkey", Takes::Nothing),
@@ -44,10 +45,13 @@ pub(super) const PASSWORD_VARIABLE: &str = "DISLOCKER_PASSWORD";
 const FILE_NAME: &str = "--file-name=dislocker-file";
 
 /// What to type instead of a secret on the command line.
-pub(super) const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
+pub(super) const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR' asks for it, or reads it from a file with --password-file FILE or --recovery-password-file FILE";
+
+/// The same for dislocker, which asks itself.
+const DISLOCKER_INSTEAD: &str = "-u or -p without a value asks for it, and so do the commands of fve, which can also read it from a file";
 
 /// The same in `/etc/fstab`.
-const FSTAB_INSTEAD: &str = "the type fve with the option password-file=FILE or recovery-password-file=FILE: see mount.fve(8)";
+const FSTAB_INSTEAD: &str = "the type fve has the options password-file=FILE and recovery-password-file=FILE: see mount.fve(8)";
 
 /// The arguments for fve of `dislocker -V VOLUME … -- DIR`, or of `dislocker VOLUME DIR -o OPTIONS`, which is
 /// what mount(8) runs for the type `fuse.dislocker`.
@@ -74,7 +78,7 @@ pub(super) fn mount(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Fai
     }
     let (more, instead): (&[_], _) = match by_mount {
         true => (&["--unless-mounted"], FSTAB_INSTEAD),
-        false => (&[], MOUNT_INSTEAD),
+        false => (&[], DISLOCKER_INSTEAD),
     };
     mount_with(call, &all, mounting, &volume, &directory, more, instead)
 }
@@ -97,16 +101,15 @@ fn add_options(
     given: &mut Given,
     mounting: &mut Mounting,
 ) -> Result<(), Failure> {
-    let mut is_after_secret = false;
     for word in list.separated() {
         let (name, value) = word.name_and_value();
         match FORMS.iter().find(|(_, long, _)| *long == name.as_str()) {
             Some((_, long, Takes::Value)) if value.is_none() => {
                 return Err(call.refused(format!("the mount option '{long}' needs a value")));
             }
-            Some(('h' | 'o' | 'V', ..)) | None => mounting.add(&word, is_after_secret),
+            Some(('h' | 'o' | 'V', ..)) | None => mounting.add(&word),
             Some((letter, ..)) => {
-                is_after_secret |= SECRETS.contains(letter) && value.is_some();
+                mounting.hides_names |= SECRETS.contains(letter) && value.is_some();
                 given.options.push((*letter, value));
             }
         }
@@ -114,14 +117,18 @@ fn add_options(
     Ok(())
 }
 
-/// The part of a list of mount options from the first secret on: a secret with a comma seems to end before it.
+/// The part of a list of mount options from the first value on that may be a secret: also one with a name that is
+/// unknown, since it may have been meant so. A secret with a comma seems to end before it.
 pub(super) fn secret_in(list: &Word) -> Option<Word> {
     let start = list.separated().iter().find_map(|option| {
         let (name, value) = option.name_and_value();
-        let mut forms = FORMS.iter();
-        let is_secret =
-            forms.any(|(letter, long, _)| *long == name.as_str() && SECRETS.contains(letter));
-        value.filter(|_| is_secret).map(|value| value.range.start)
+        let may_be_secret = match FORMS.iter().find(|(_, long, _)| *long == name.as_str()) {
+            Some((letter, ..)) => SECRETS.contains(letter),
+            None => !fuse::is_known(&name),
+        };
+        value
+            .filter(|_| may_be_secret)
+            .map(|value| value.range.start)
     });
     start.map(|start| list.from(start - list.range.start))
 }
@@ -172,14 +179,20 @@ pub(super) fn decrypt(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, F
             detached(given)
         )));
     };
+    if !detached(given).is_empty() && unrepeated::looks_like_key(&file.text()) {
+        // A file with this name would hold the whole volume, and show the secret.
+        return Err(call.refused(format!(
+            "the file to write to has the form of a secret{}",
+            detached(given)
+        )));
+    }
     let mut all = given.clone();
     for list in given.values('o') {
         // There is no mount that the others could be for.
         add_options(call, list, &mut all, &mut Mounting::default())?;
     }
     let mut words = vec!["fve".into(), "decrypt".into(), path(volume), path(file)];
-    let instead = "'fve decrypt SOURCE OUT', which asks for it, or gives it a file with --password-file or --recovery-password-file";
-    add_common(call, &all, &mut words, instead)?;
+    add_common(call, &all, &mut words, DISLOCKER_INSTEAD)?;
     Ok(words)
 }
 
@@ -199,14 +212,17 @@ fn add_common(
     }
     let (credentials, has_secret) = credentials(call, given)?;
     words.extend(credentials);
-    if let Some(log) = given.value('l') {
-        write_messages_to(log).map_err(|problem| call.refused(problem))?;
+    if let Some(log) = given.value('l')
+        && let Err(problem) = write_messages_to(log)
+    {
+        // As with dislocker, this is no reason to fail.
+        call.note(&problem);
     }
     if has_secret {
         Secrets::warn(call.name, instead);
     }
     if let Some(offset) = given.value('O') {
-        words.push(super::offset(call, 'O', offset)?);
+        words.push(super::offset(call, offset)?);
     }
     if given.has('F') {
         call.note(
@@ -315,7 +331,8 @@ pub(super) const HELPER_FORMS: &[Form] = &[
 /// The arguments for fve of `mount.fuse.dislocker SOURCE DIR -o OPTIONS`.
 pub(super) fn helper(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
     let [volume, directory] = given.words.as_slice() else {
-        return Err(call.refused("mount(8) gives SOURCE DIR -o OPTIONS"));
+        return Err(call
+            .refused("exactly one volume and one mount point are needed, as mount(8) gives them"));
     };
     let mut mounting = Mounting::default();
     let mut options = Given::default();

@@ -44,6 +44,9 @@ const OWN: &[(&str, &str)] = &[
 /// The same, with a value.
 const OWN_WITH_VALUE: &[&str] = &["uid", "gid", "umask"];
 
+/// Options of file systems, which the file with a volume does not have.
+const WITH_MODE: &[&str] = &["dmask", "fmask"];
+
 /// What FUSE was told.
 #[derive(Default)]
 pub(super) struct Mounting {
@@ -54,6 +57,8 @@ pub(super) struct Mounting {
     pub(super) is_remount: bool,
     pub(super) foreground: bool,
     pub(super) is_verbose: bool,
+    /// Whether an unknown name may be a part of a secret.
+    pub(super) hides_names: bool,
     /// The options for `fve mount`.
     pub(super) options: Vec<OsString>,
     /// What has no effect.
@@ -108,7 +113,7 @@ impl Mounting {
 
     pub(super) fn add_all(&mut self, list: &Word) {
         for option in list.separated() {
-            self.add(&option, false);
+            self.add(&option);
         }
     }
 
@@ -124,8 +129,8 @@ impl Mounting {
         self.options.push(option);
     }
 
-    /// One mount option. After a secret in the same list, it may be a part of the secret.
-    pub(super) fn add(&mut self, option: &Word, is_after_secret: bool) {
+    /// One mount option.
+    pub(super) fn add(&mut self, option: &Word) {
         let (name, value) = option.name_and_value();
         let own = OWN.iter().find(|(theirs, _)| *theirs == name.as_str());
         match (name.as_str(), own, value) {
@@ -136,21 +141,33 @@ impl Mounting {
             (name, None, Some(value)) if OWN_WITH_VALUE.contains(&name) => {
                 self.add_own(super::option(name, &value));
             }
-            (name, None, _) if IGNORED.contains(&name) || mount_helper::is_ignored(name) => {}
-            (name, ..) => {
+            (name, None, Some(_)) if WITH_MODE.contains(&name) => {
+                let what = format!("the mount option '{name}' has no effect: use umask");
+                self.warnings.push(what);
+            }
+            (name, None, _) if is_known(name) => {}
+            (name, _, value) => {
+                // It may be a secret under a wrong name, and what follows a part of that.
+                self.hides_names |= value.is_some();
                 let plain = |c: char| c.is_ascii_lowercase() || matches!(c, '-' | '_');
-                self.warnings.push(match name.chars().all(plain) {
-                    _ if is_after_secret => {
-                        "what follows the secret in the list of mount options is unknown and has no effect; \
-                         a secret in such a list ends at the first comma"
-                            .to_owned()
-                    }
+                let is_name = name.chars().all(plain) && !self.hides_names;
+                self.warnings.push(match is_name {
                     true => format!("the mount option '{name}' is unknown and has no effect"),
-                    false => "one of the mount options is unknown and has no effect".to_owned(),
+                    false => "one of the mount options is unknown and has no effect; if it was meant as a part of a \
+                              secret: a secret in such a list ends at the first comma"
+                        .to_owned(),
                 });
             }
         }
     }
+}
+
+/// Whether this is the name of an option of FUSE or mount(8), which has no secret as its value.
+pub(super) fn is_known(name: &str) -> bool {
+    OWN_WITH_VALUE.contains(&name)
+        || WITH_MODE.contains(&name)
+        || IGNORED.contains(&name)
+        || mount_helper::is_ignored(name)
 }
 
 #[cfg(test)]
@@ -187,11 +204,19 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_named_unless_it_may_be_a_secret() {
-        let mut mounting = parsed(&["-o", "frobnicate,Geheim1", "m"]).unwrap();
-        assert!(mounting.warnings[0].contains("'frobnicate'"));
-        assert!(!mounting.warnings[1].contains("Geheim1"));
-        mounting.add(&Word::new(0, b"horse"), true);
-        assert!(!mounting.warnings[2].contains("horse"));
+        let list = "frobnicate,Geheim1,fmask=0133,pass=correct,horse";
+        let mounting = parsed(&["-o", list, "m"]).unwrap();
+        let warnings = mounting.warnings;
+        assert!(warnings[0].contains("'frobnicate'"));
+        assert!(warnings[2].contains("'fmask'"));
+        for word in ["Geheim1", "pass", "correct", "horse"] {
+            assert!(
+                !warnings
+                    .iter()
+                    .any(|said| said.contains(&format!("'{word}")))
+            );
+        }
+        assert_eq!(warnings.len(), 5);
     }
 
     #[test]

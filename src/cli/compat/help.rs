@@ -19,25 +19,31 @@ struct Row {
 type Translation = (&'static str, &'static str);
 
 const DISLOCKER_OPTIONS: &[Translation] = &[
-    ("-V VOLUME", "SOURCE"),
-    ("-O BYTES", "--offset BYTES"),
+    (
+        "-V VOLUME",
+        "the volume: a device, a disk or an image (SOURCE)",
+    ),
+    ("-O BYTES", "where the volume begins (--offset BYTES)"),
     (
         "-p[DIGITS]",
-        "--recovery-password-file; without DIGITS, they are asked for",
+        "the recovery password; without DIGITS, it is asked for (--recovery-password-file FILE)",
     ),
     (
         "-u[PASSWORD]",
-        "--password-file; without PASSWORD, it is asked for, or is in $DISLOCKER_PASSWORD or standard input",
+        "the password; without PASSWORD, it is that in $DISLOCKER_PASSWORD, or is asked for on a terminal, or is the first line of standard input (--password-file FILE)",
     ),
-    ("-f FILE", "--startup-key FILE"),
-    ("-k FILE", "--fvek-file FILE"),
-    ("-K FILE", "--vmk-file FILE"),
+    (
+        "-f FILE",
+        "the startup key, a .BEK file (--startup-key FILE)",
+    ),
+    ("-k FILE", "the FVEK (--fvek-file FILE)"),
+    ("-K FILE", "the VMK (--vmk-file FILE)"),
     (
         "-c",
         "the clear key, which is tried in any case; without another credential, nothing is asked for",
     ),
     ("-l FILE", "messages go to the end of FILE"),
-    ("-v, -q", "--verbose, --quiet"),
+    ("-v, -q", "more messages, or none (--verbose, --quiet)"),
     (
         "-s, -F[N]",
         "no effect: all metadata copies and the state are always checked",
@@ -45,22 +51,30 @@ const DISLOCKER_OPTIONS: &[Translation] = &[
 ];
 
 const FUSE_OPTIONS: &str =
-    "allow_other, allow_root, auto_unmount, direct_io, ro, uid=, gid=, umask=";
+    "for FUSE: allow_other, allow_root, auto_unmount, direct_io, noexec, ro, uid=, gid=, umask=";
+
+const DISLOCKER_LIST: &str = "long options of dislocker, as in 'offset=BYTES', and options for FUSE: allow_other, allow_root, auto_unmount, direct_io, noexec, ro, uid=, gid=, umask=";
 
 const LIBBDE_OPTIONS: &[Translation] = &[
-    ("-o BYTES", "--offset BYTES"),
-    ("-p PASSWORD", "--password-file"),
-    ("-r DIGITS", "--recovery-password-file"),
-    ("-s FILE", "--startup-key FILE"),
-    ("-k FVEK:TWEAK", "--fvek-file"),
-    ("-u", "ask nothing"),
+    ("-o BYTES", "where the volume begins (--offset BYTES)"),
+    ("-p PASSWORD", "the password (--password-file FILE)"),
+    (
+        "-r DIGITS",
+        "the recovery password (--recovery-password-file FILE)",
+    ),
+    (
+        "-s FILE",
+        "the startup key, a .BEK file (--startup-key FILE)",
+    ),
+    ("-k FVEK:TWEAK", "the sector keys (--fvek-file FILE)"),
+    ("-u", "ask nothing (--no-prompt)"),
     ("-V", "print the version"),
 ];
 
 const ROWS: &[Row] = &[
     Row {
         tool: Tool::Dislocker,
-        usage: "-V VOLUME [OPTIONS] -- DIR",
+        usage: "-V VOLUME [OPTIONS] -- DIR, or VOLUME DIR [-o OPTIONS]",
         does: "shows the decrypted volume as the file DIR/dislocker-file",
         ours: "fve mount --volume SOURCE DIR",
         options: &[
@@ -70,7 +84,7 @@ const ROWS: &[Row] = &[
                     "-r",
                     "read-only; without it, the volume can be written to if that is safe",
                 ),
-                ("-o OPTIONS", FUSE_OPTIONS),
+                ("-o OPTIONS", DISLOCKER_LIST),
                 ("-d, -f", "after '--': stay in the foreground"),
             ],
         ],
@@ -104,8 +118,8 @@ const ROWS: &[Row] = &[
         does: "describes the metadata of a volume",
         ours: "fve info SOURCE",
         options: &[&[
-            ("-V VOLUME", "SOURCE"),
-            ("-o BYTES", "--offset BYTES"),
+            ("-V VOLUME", "the volume (SOURCE)"),
+            ("-o BYTES", "where the volume begins (--offset BYTES)"),
             ("-v", "no effect"),
         ]],
     },
@@ -114,7 +128,7 @@ const ROWS: &[Row] = &[
         usage: "-f FILE",
         does: "describes a startup key, without the key itself",
         ours: "fve info FILE",
-        options: &[&[("-f FILE", "SOURCE")]],
+        options: &[&[("-f FILE", "the startup key, a .BEK file (SOURCE)")]],
     },
     Row {
         tool: Tool::Bdemount,
@@ -124,7 +138,10 @@ const ROWS: &[Row] = &[
         options: &[
             LIBBDE_OPTIONS,
             &[
-                ("-v", "--verbose --foreground"),
+                (
+                    "-v",
+                    "more messages, and stay in the foreground (--verbose --foreground)",
+                ),
                 ("-X OPTIONS", FUSE_OPTIONS),
             ],
         ],
@@ -151,7 +168,7 @@ const HELPER_ROW: Row = Row {
         ),
         ("-f", "check only"),
         ("-s", "no warning about unknown options"),
-        ("-n, -v", "no effect; --verbose"),
+        ("-n, -v", "no effect, and more messages (--verbose)"),
     ]],
 };
 
@@ -162,10 +179,19 @@ fn row(tool: Tool, name: &str) -> Option<&'static Row> {
     }
 }
 
-/// Where the options are described, and the command of fve for the same.
+/// What to know about the options in a message, and the command of fve for the same.
 pub(super) fn see(name: &str, tool: Tool) -> String {
     let ours = row(tool, name).map(|row| row.ours).unwrap_or_default();
-    format!("'{name} -h' lists what becomes of each option; the command of fve is '{ours}'")
+    let asking = match tool {
+        Tool::Dislocker | Tool::DislockerFile if !name.starts_with(HELPER) => {
+            "; -u or -p without a value asks for the secret"
+        }
+        _ => "",
+    };
+    format!(
+        "options that begin with '--' are those of fve, whose command for this is '{ours}'; '{name} -h' lists the \
+         options of {name}{asking}"
+    )
 }
 
 /// What `-h` prints.
@@ -182,7 +208,7 @@ pub(super) fn text(tool: Tool, name: &str) -> String {
         row.ours
     );
     if !row.options.is_empty() {
-        text.push_str("\nOptions, and what becomes of them:\n");
+        text.push_str("\nOptions, with what fve has for them:\n");
     }
     for (theirs, ours) in row.options.iter().copied().flatten() {
         text.push_str(&format!("  {theirs:<15} {ours}\n"));

@@ -43,7 +43,10 @@ pub(super) fn mount(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Fai
     let credentials = credentials(call, given, MOUNT_INSTEAD)?;
     let all: Vec<_> = given.words.iter().chain(&given.rest).collect();
     let [volume, directory] = all.as_slice() else {
-        return Err(call.refused("a volume and a mount point are needed"));
+        return Err(call.refused(format!(
+            "exactly one volume and one mount point are needed, and {} words were given",
+            all.len()
+        )));
     };
     let mut mounting = Mounting::default();
     for list in given.values('X') {
@@ -56,7 +59,7 @@ pub(super) fn mount(call: &Call<'_>, given: &Given) -> Result<Vec<OsString>, Fai
     words.extend(credentials);
     words.extend(mounting.options);
     if let Some(offset) = given.value('o') {
-        words.push(super::offset(call, 'o', offset)?);
+        words.push(super::offset(call, offset)?);
     }
     if given.has('u') {
         words.push("--no-prompt".into());
@@ -122,12 +125,14 @@ fn sector_key<'a>(call: &Call<'_>, digits: &'a [u8]) -> Result<&'a [u8], Failure
 
 /// Describes the volume as bdeinfo does. It fails if the credentials do not unlock it, after the description.
 pub(super) fn info(call: &Call<'_>, given: &Given) -> Result<(), Failure> {
-    let instead =
-        "'fve info SOURCE', which needs no secret, or 'fve unlock SOURCE', which asks for it";
+    let instead = "'fve info SOURCE' needs no secret, and 'fve unlock SOURCE' asks for it";
     let words = credentials(call, given, instead)?;
     let all: Vec<_> = given.words.iter().chain(&given.rest).collect();
     let [volume] = all.as_slice() else {
-        return Err(call.refused("one volume is needed"));
+        return Err(call.refused(format!(
+            "exactly one volume is needed, and {} words were given",
+            all.len()
+        )));
     };
     let inputs = given
         .value('s')

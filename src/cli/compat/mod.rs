@@ -40,11 +40,10 @@ pub(super) use self::help::page;
 /// The hidden command that stands for a name: the packages that cannot contain links have scripts with it.
 const COMMAND: &str = "compat";
 
-/// The name whose command line was translated to one of fve.
+/// The name under which the program was started.
 static TRANSLATED: OnceLock<(&str, Tool)> = OnceLock::new();
 
-/// Says after a failure where the options of the old and of the new command line are, if it was translated: the
-/// message is about those of fve.
+/// Says after a failure whose options the messages name, if the command line is an old one.
 pub(super) fn say_whose_options() {
     if let Some((name, tool)) = TRANSLATED.get() {
         term::note(format_args!("help: {}", help::see(name, *tool)));
@@ -147,11 +146,13 @@ pub(super) fn called(arguments: &[OsString]) -> Option<Result<Called, Failure>> 
             .map(|password| Zeroizing::new(password.into_vec()))
             .filter(|password| !password.is_empty()),
     };
+    let _ = TRANSLATED.set((call.name, call.tool));
     let called = call.run();
     Some(match (tool, called) {
         // The status is a number of volumes.
         (Tool::DislockerFind, Err(failure)) => {
             print_failure(&failure);
+            say_whose_options();
             Ok(Called::Done(ExitCode::SUCCESS))
         }
         (_, called) => called,
@@ -202,8 +203,20 @@ impl Call<'_> {
             let Some(value) = value else { continue };
             if letters.contains(letter) {
                 self.secrets.overwrite(value);
-            } else if *letter == 'o'
-                && let Some(secret) = dislocker::secret_in(value)
+            }
+            let is_list = match self.tool {
+                Tool::Bdemount => *letter == 'X',
+                _ => *letter == 'o',
+            };
+            if is_list && let Some(secret) = dislocker::secret_in(value) {
+                self.secrets.overwrite(&secret);
+            }
+        }
+        // The words after '--', which may have a list for FUSE.
+        for pair in given.rest.windows(2) {
+            if let [option, list] = pair
+                && option.bytes.as_slice() == b"-o"
+                && let Some(secret) = dislocker::secret_in(list)
             {
                 self.secrets.overwrite(&secret);
             }
@@ -244,7 +257,8 @@ impl Call<'_> {
         Failure::Other {
             status: Status::Usage,
             what: format!("{}: {problem}", self.version()),
-            help: Some(help::see(self.name, self.tool)),
+            // Whose options it is about is said after every failure.
+            help: None,
         }
     }
 
@@ -253,9 +267,21 @@ impl Call<'_> {
         term::note(format_args!("warning: {}: {what}", self.name));
     }
 
-    /// Says what is run, if that was asked for.
+    /// Says what is run, if that was asked for: the command and the names of the options. A value may be a secret that
+    /// was given in the wrong place.
     fn say_translated(&self, words: &[OsString]) {
-        let shown: Vec<_> = words.iter().map(|word| secret::shown(word)).collect();
+        let shown: Vec<_> = words
+            .iter()
+            .enumerate()
+            .map(|(number, word)| {
+                let text = word.to_string_lossy();
+                match text.split_once('=') {
+                    Some((option, _)) if option.starts_with("--") => format!("{option}=…"),
+                    _ if number < 2 || text.starts_with("--") => text.into_owned(),
+                    _ => "…".to_owned(),
+                }
+            })
+            .collect();
         term::note(format_args!("{} runs: {}", self.version(), shown.join(" ")));
     }
 }
@@ -264,7 +290,9 @@ fn no_such_name() -> Failure {
     let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
     Failure::Other {
         status: Status::Usage,
-        what: "fve does not take the command line of a program with this name".to_owned(),
+        what:
+            "'fve compat NAME ARGUMENT...' needs the name of a program whose command line it takes"
+                .to_owned(),
         help: Some(format!("name one of them: {}", names.join(", "))),
     }
 }
@@ -280,11 +308,11 @@ fn option(name: &str, value: &Word) -> OsString {
     option
 }
 
-/// The option for an offset, which is checked here to say which option is wrong.
-fn offset(call: &Call<'_>, letter: char, value: &Word) -> Result<OsString, Failure> {
+/// The option for an offset, which is checked here to say what is wrong.
+fn offset(call: &Call<'_>, value: &Word) -> Result<OsString, Failure> {
     match parse_offset(&value.text()) {
         Ok(_) => Ok(option("offset", value)),
-        Err(problem) => Err(call.refused(format!("the value of -{letter} is {problem}"))),
+        Err(problem) => Err(call.refused(format!("the offset is {problem}"))),
     }
 }
 

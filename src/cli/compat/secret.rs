@@ -1,6 +1,6 @@
 //! Secrets from the command line: overwritten there, and passed on in a pipe.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, IntoRawFd};
@@ -32,11 +32,11 @@ impl<'a> Secrets<'a> {
         argv::overwrite(&self.arguments, secret.number, secret.range.clone());
     }
 
-    /// Warns of secrets on the command line. `instead` is what to type.
+    /// Warns of secrets on the command line. `instead` says what else is possible.
     pub(super) fn warn(name: &str, instead: &str) {
         term::note(format_args!(
-            "warning: {name}: a secret on the command line is visible to every user of this computer while the \
-             command starts, and stays in the history of the shell; instead, use {instead}"
+            "warning: {name}: every user of this computer can see a secret on the command line while the command \
+             starts, and the shell keeps it in its history; {instead}"
         ));
     }
 }
@@ -77,13 +77,4 @@ pub(super) fn pipe(secret: &[u8], option: &str) -> Result<OsString, Failure> {
     rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty())
         .map_err(|error| fail(error.into()))?;
     Ok(format!("--{option}={DESCRIPTORS}{}", reader.into_raw_fd()).into())
-}
-
-/// An argument as a message shows it: a pipe means nothing to the user.
-pub(super) fn shown(argument: &OsStr) -> String {
-    let text = argument.to_string_lossy();
-    match text.split_once(&format!("={DESCRIPTORS}")) {
-        Some((option, _)) => format!("{option}=FILE"),
-        None => text.into_owned(),
-    }
 }

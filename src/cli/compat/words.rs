@@ -207,7 +207,10 @@ impl Given {
         let [(letter, long, takes)] = fitting.as_slice() else {
             return Err(match fitting.is_empty() {
                 true => "there is no such long option".to_owned(),
-                false => format!("several options begin with --{}", name.as_str()),
+                false => {
+                    let names: Vec<_> = fitting.iter().map(|(_, long, _)| *long).collect();
+                    format!("several options begin so: --{}", names.join(", --"))
+                }
             });
         };
         let value = match (takes, value) {
