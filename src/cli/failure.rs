@@ -1,6 +1,8 @@
 //! Why a command failed.
 
 use std::io::ErrorKind;
+#[cfg(feature = "fuse")]
+use std::path::Path;
 
 use fve::error::Error;
 use fve::shown::without_error_numbers;
@@ -187,9 +189,18 @@ fn dead_mount(error: &Error) -> Option<String> {
     }
     let kind = format!("fuse.{}", fve::serve::fuse::SUBTYPE);
     let mounts = fve::source::MountEntry::list().ok()?;
+    let text = error.to_string();
+    let here = std::env::current_dir().unwrap_or_default();
+    // Only a mount that the message names is asked: the server of another one may never answer.
+    let is_named = |directory: &Path| {
+        let relative = directory.strip_prefix(&here).unwrap_or(directory);
+        let mut names = [directory, relative].into_iter();
+        names.any(|name| !name.as_os_str().is_empty() && text.contains(&*name.to_string_lossy()))
+    };
     let dead = mounts
         .into_iter()
-        .find(|mount| mount.kind.to_str() == Some(&kind) && fve::serve::fuse::is_dead(mount))?;
+        .filter(|mount| mount.kind.to_str() == Some(&kind) && is_named(&mount.directory))
+        .find(fve::serve::fuse::is_dead)?;
     Some(format!(
         "the server of the mount on {0} has ended: unmount it with 'fve unmount {0}'",
         dead.directory.shown()

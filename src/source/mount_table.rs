@@ -56,6 +56,17 @@ impl MountEntry {
             .rfind(|entry| entry.directory == directory))
     }
 
+    /// The mount of a file system of this type at `directory`, an absolute path without links, also if something else
+    /// is mounted over it.
+    ///
+    /// # Errors
+    /// As [`MountEntry::at`].
+    pub fn of_kind_at(directory: &Path, kind: &str) -> io::Result<Option<Self>> {
+        Ok(Self::list()?
+            .into_iter()
+            .rfind(|entry| entry.directory == directory && entry.kind == kind))
+    }
+
     /// A mount of the file system that has this device number now, wherever it is mounted. `None` if it is
     /// not mounted. The kernel gives the number of a file system that was unmounted to a later one.
     ///

@@ -246,10 +246,12 @@ fn a_mount_that_is_hidden_by_another_is_not_taken_for_stopped() {
     join(hidden).expect("end");
 }
 
-/// Mounts until the kernel gives the new mount the device number of one that was unmounted.
+/// Mounts until the kernel gives the new mount the device number of one that was unmounted. That may be kept in another
+/// test's mount namespace for a while.
 fn with_device(device: (u32, u32)) -> (BackgroundMount, TempDir) {
+    let start = Instant::now();
     let mut others = Vec::new();
-    for _ in 0..100 {
+    while start.elapsed() < 2 * LIMIT {
         let directory = tempfile::tempdir().expect("directory");
         let mount = read_only(Arc::default(), directory.path());
         let mount = mount.spawn().expect("server");
@@ -257,6 +259,10 @@ fn with_device(device: (u32, u32)) -> (BackgroundMount, TempDir) {
             return (mount, directory);
         }
         others.push((mount, directory));
+        if others.len() > 50 {
+            others.clear();
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
     panic!("device {device:?} was not given to another mount");
 }

@@ -37,11 +37,11 @@ pub(super) enum Place {
 impl Mounted {
     /// The file system that was just mounted on `directory`.
     pub(super) fn on(directory: &Path, connection: OwnedFd) -> Self {
-        let entry = MountEntry::at(directory).ok().flatten();
+        // Something else may be mounted over it already.
+        let entry = MountEntry::of_kind_at(directory, &format!("fuse.{SUBTYPE}"));
         Self {
             connection,
-            // Something else may be mounted over it already.
-            entry: entry.filter(|entry| entry.kind == format!("fuse.{SUBTYPE}").as_str()),
+            entry: entry.ok().flatten(),
         }
     }
 

@@ -101,10 +101,7 @@ pub(super) fn serve_with(
     // Requests that arrive before `serve` wait in the kernel, so the mount can be used now.
     let _ = serving.send(());
     let served = mount.serve();
-    match served {
-        Ok(()) => unmounter.has_served(),
-        Err(_) => unmounter.detach(),
-    }
+    unmounter.has_served();
     // The mounter may have failed, and what it mounted may be unmounted already.
     if let Some(waited) = waited.filter(|_| !starter.is_finished()) {
         waited.give_up();

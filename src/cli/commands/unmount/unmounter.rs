@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fve::error::Error;
-use fve::serve::fuse::{detach_mount, is_dead};
+use fve::serve::fuse::{SUBTYPE, is_dead};
 use fve::source::MountEntry;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -35,11 +35,8 @@ use crate::cli::output::term;
 const WHEN_FREE: u8 = b'u';
 /// The notice that another driver shows the files in the volume.
 const SHOWN: u8 = b's';
-/// The request to unmount at once.
-const NOW: u8 = b'd';
-
-/// The notice that the server has ended in good order. The file system is not mounted any more then, unless another program
-/// has closed the connection to the kernel.
+/// The notice that the server answers no more requests. The file system is not mounted any more then, unless the
+/// connection to the kernel has failed, or another program has closed it.
 const SERVED: u8 = b'e';
 
 /// The request to unmount at once if the server ends and the file system is still mounted.
@@ -124,13 +121,9 @@ impl Unmounter {
         let _ = self.request(AFTER_DEATH);
     }
 
-    /// Has the directory unmounted at once. A failure is of no use to a server that has ended.
-    pub(crate) fn detach(&self) {
-        let _ = self.request(NOW);
-    }
-
-    /// Has the directory unmounted if every access to it fails, since the connection to the kernel was closed.
+    /// Has the directory unmounted if every access to it fails, since the connection to the kernel is closed.
     pub(crate) fn has_served(&self) {
+        // A failure is of no use to a server that has ended.
         let _ = self.request(SERVED);
     }
 
@@ -267,7 +260,6 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
         };
         match event {
             Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
-            Ok(Event::Request(NOW)) => mounted.detach(),
             Ok(Event::Request(SERVED)) => {
                 if mounted.detach_dead(Duration::ZERO) {
                     term::note("the connection to the kernel was closed; unmounted");
@@ -329,7 +321,10 @@ struct Mounted {
 impl Mounted {
     fn of(directory: &Path) -> Self {
         Self {
-            entry: MountEntry::at(directory).ok().flatten(),
+            // Something else may be mounted over it already.
+            entry: MountEntry::of_kind_at(directory, &format!("fuse.{SUBTYPE}"))
+                .ok()
+                .flatten(),
             is_private: private::shown_on(directory).is_some(),
         }
     }
@@ -355,12 +350,6 @@ impl Mounted {
     fn has_files(&self) -> bool {
         self.now()
             .is_some_and(|mounted| Layers::on_own(mounted.directory).files.is_some())
-    }
-
-    fn detach(&self) {
-        if let Some(mounted) = self.now() {
-            let _ = detach_mount(&mounted);
-        }
     }
 
     /// Whether it is only mounted on other directories, as by a bind mount.
