@@ -5,11 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::{Copied, Links, MountPoint};
 use crate::common::fve;
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::output::{assert_status, run, text};
+use crate::common::send;
 use crate::common::testdata::{Kind, volume};
 use crate::common::trials::{Missing, fuse, loop_devices, programs, trial};
 
@@ -671,8 +674,7 @@ fn a_signal_ends_the_mount_in_the_foreground() {
                 assert!(start.elapsed().as_secs() < 30, "{name}: not mounted");
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            let process = child.id().to_string();
-            run(Command::new("kill").args(["-TERM", &process]));
+            send(Signal::TERM, child.id());
             let status = child.wait().unwrap();
             (status.success(), mounted.files())
         };

@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fve::source::MountEntry;
+use rustix::process::Signal;
 
 use super::{Links, MountPoint};
 use crate::common::output::{assert_status, run, text};
+use crate::common::send;
 use crate::common::testdata::{Kind, volume};
 use crate::common::trials::{fuse, programs, trial};
 
@@ -385,7 +387,7 @@ fn no_program_gets_the_password_from_the_environment() {
         }
     };
     wait_for(true);
-    run(Command::new("kill").arg(child.id().to_string()));
+    send(Signal::TERM, child.id());
     child.wait().expect("end");
     wait_for(false);
     let environment = fs::read_to_string(place("environment")).expect("environment");
