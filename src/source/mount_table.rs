@@ -67,17 +67,6 @@ impl MountEntry {
             .rfind(|entry| entry.directory == directory && entry.kind == kind))
     }
 
-    /// A mount of the file system that has this device number now, wherever it is mounted. `None` if it is
-    /// not mounted. The kernel gives the number of a file system that was unmounted to a later one.
-    ///
-    /// # Errors
-    /// As [`MountEntry::at`].
-    pub fn of_device(device: (u32, u32)) -> io::Result<Option<Self>> {
-        Ok(Self::list()?
-            .into_iter()
-            .rfind(|entry| entry.device == device))
-    }
-
     /// A mount of the same file system in the mount table of now: on the same directory, or else anywhere. `None` if it
     /// is not mounted any more.
     ///

@@ -41,11 +41,11 @@ pub(super) use self::help::page;
 const COMMAND: &str = "compat";
 
 /// The name under which the program was started.
-static TRANSLATED: OnceLock<(&str, Tool)> = OnceLock::new();
+static CALLED_AS: OnceLock<(&str, Tool)> = OnceLock::new();
 
 /// Says after a failure whose options the messages name, if the command line is an old one.
 pub(super) fn say_whose_options() {
-    if let Some((name, tool)) = TRANSLATED.get() {
+    if let Some((name, tool)) = CALLED_AS.get() {
         term::note(format_args!("help: {}", help::see(name, *tool)));
     }
 }
@@ -146,7 +146,7 @@ pub(super) fn called(arguments: &[OsString]) -> Option<Result<Called, Failure>> 
             .map(|password| Zeroizing::new(password.into_vec()))
             .filter(|password| !password.is_empty()),
     };
-    let _ = TRANSLATED.set((call.name, call.tool));
+    let _ = CALLED_AS.set((call.name, call.tool));
     let called = call.run();
     Some(match (tool, called) {
         // The status is a number of volumes.
@@ -169,7 +169,7 @@ impl Call<'_> {
             return Ok(Called::Done(ExitCode::SUCCESS));
         }
         if self.name.starts_with(HELPER) {
-            return dislocker::helper(self, &given).map(|words| self.translated(words));
+            return dislocker::helper(self, &given).map(Called::Fve);
         }
         let is_libbde = matches!(self.tool, Tool::Bdemount | Tool::Bdeinfo);
         if is_libbde {
@@ -180,11 +180,9 @@ impl Call<'_> {
             }
         }
         match self.tool {
-            Tool::Dislocker => dislocker::mount(self, &given).map(|words| self.translated(words)),
-            Tool::DislockerFile => {
-                dislocker::decrypt(self, &given).map(|words| self.translated(words))
-            }
-            Tool::Bdemount => libbde::mount(self, &given).map(|words| self.translated(words)),
+            Tool::Dislocker => dislocker::mount(self, &given).map(Called::Fve),
+            Tool::DislockerFile => dislocker::decrypt(self, &given).map(Called::Fve),
+            Tool::Bdemount => libbde::mount(self, &given).map(Called::Fve),
             Tool::Bdeinfo => libbde::info(self, &given).map(done),
             Tool::DislockerMetadata => metadata::run(self, &given).map(done),
             Tool::DislockerBek => bek::run(self, &given).map(done),
@@ -240,11 +238,6 @@ impl Call<'_> {
             return Err(self.refused(format!("the value of -{letter} is not UTF-8")));
         }
         secret::pipe(&value.bytes, option)
-    }
-
-    fn translated(&self, words: Vec<OsString>) -> Called {
-        let _ = TRANSLATED.set((self.name, self.tool));
-        Called::Fve(words)
     }
 
     fn version(&self) -> String {
