@@ -172,9 +172,10 @@ fn names_input(word: &OsStr) -> bool {
 /// Whether there is something at the path, also if it cannot be looked at, such as a mount point whose
 /// server has ended.
 fn exists(path: &Path) -> bool {
-    // The system call stat(2): statx(2) of a mount point where an automounter waits would have it
-    // mount, and wait for that.
-    match rustix::fs::stat(path) {
+    use rustix::fs::{Mode, OFlags};
+    // Not stat(2): the server of a mount point may never answer, and 'fve unmount' is what ends that. Nor does this
+    // have an automounter mount.
+    match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => true,
         Err(error) => {
             use rustix::io::Errno;

@@ -18,6 +18,7 @@ mod every_volume;
 mod files;
 mod layers;
 mod stop;
+mod unanswered;
 
 use std::process::ExitCode;
 

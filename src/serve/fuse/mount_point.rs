@@ -27,14 +27,7 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
     if matches!(mounted, Mounted::Automount) {
         return Ok(path);
     }
-    // The system call stat(2), which does not trigger an automount, unlike statx(2).
-    let found = stat(&path).map_err(|error| unusable(directory, &path, error.into()))?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-        return Err(unfit(
-            format!("the mount point {shown} is not a directory"),
-            "name an empty directory".into(),
-        ));
-    }
+    // A file system that is mounted there may never answer, so it is not asked.
     if matches!(mounted, Mounted::Dead) {
         return Err(unusable(directory, &path, Errno::NOTCONN.into()));
     }
@@ -44,6 +37,13 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
             Remedy::UnmountOrNameAnother {
                 directory: directory.to_owned(),
             },
+        ));
+    }
+    let found = stat(&path).map_err(|error| unusable(directory, &path, error.into()))?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Err(unfit(
+            format!("the mount point {shown} is not a directory"),
+            "name an empty directory".into(),
         ));
     }
     // The helper `fusermount3` would refuse it when the volume is unlocked already.

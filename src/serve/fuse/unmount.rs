@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -26,12 +28,21 @@ pub fn unmount(directory: &Path) -> Result<()> {
     unmounted.map_err(|error| failed(directory, error))
 }
 
-/// Whether the server of a FUSE mount has ended without unmounting it, so that every access fails.
+/// Time for the server of a mount to answer a request for which it reads nothing.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(2);
+
+/// Whether the server of a FUSE mount has ended without unmounting it, so that every access fails. This waits a moment
+/// for a server that does not answer, which has not ended.
 pub fn is_dead(mount: &MountEntry) -> bool {
-    // Attributes may be cached, but not what statfs(2) reports.
-    let asked = rustix::fs::statfs(&mount.directory);
-    mount.kind.as_encoded_bytes().starts_with(b"fuse")
-        && asked.is_err_and(|error| error == Errno::NOTCONN)
+    if !mount.kind.as_encoded_bytes().starts_with(b"fuse") {
+        return false;
+    }
+    let (sender, answer) = channel();
+    let directory = mount.directory.clone();
+    // Attributes may be cached, but not what statfs(2) reports. It has no time limit, so another thread calls it.
+    let asked = std::thread::Builder::new()
+        .spawn(move || sender.send(rustix::fs::statfs(&directory).map(drop)));
+    asked.is_ok() && answer.recv_timeout(TIME_TO_ANSWER) == Ok(Err(Errno::NOTCONN))
 }
 
 /// Unmounts a FUSE file system even if programs use it: the mount point is free at once, and the kernel

@@ -3,12 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::read_dir;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fve::shown::ShowPath;
 use fve::source::MountEntry;
-use rustix::fs::{major, minor};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::cli::output::term::escaped;
 
@@ -265,10 +264,11 @@ fn uses(process: &Path, mounted: &MountEntry) -> bool {
 /// mounted has the same path, but is on another device.
 fn leads_into(link: &Path, mounted: &MountEntry) -> bool {
     let inside = std::fs::read_link(link).is_ok_and(|at| at.starts_with(&mounted.directory));
+    // The server of the mount, which may not answer, is not asked for its attributes.
+    let known = AtFlags::STATX_DONT_SYNC;
     inside
-        && match link.metadata() {
-            Ok(meta) => (major(meta.dev()), minor(meta.dev())) == mounted.device,
-            // The mount of another user, or one whose server does not answer.
+        && match statx(CWD, link, known, StatxFlags::empty()) {
+            Ok(found) => (found.stx_dev_major, found.stx_dev_minor) == mounted.device,
             Err(_) => true,
         }
 }
