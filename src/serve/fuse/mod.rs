@@ -44,6 +44,7 @@ pub use self::tree::FILE_NAME;
 use self::tree::{Permissions, Tree};
 pub use self::unmount::{detach_mount, is_dead, unmount};
 pub use self::unserved::Unserved;
+use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
 use crate::error::{Error, Remedy, Result};
@@ -346,7 +347,7 @@ impl Mount {
         }
         self.shared.is_serving.store(false, Ordering::SeqCst);
         self.shared.flush().map_err(lost_writes)?;
-        served.map_err(|error| Error::io("serving the mount", error))
+        or_ended(served).map_err(|error| Error::io("serving the mount", error))
     }
 
     /// Serves requests as [`Mount::serve`] does, on a thread in the background.
@@ -389,5 +390,27 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     Error::Environment {
         what,
         remedy: Some(remedy),
+    }
+}
+
+/// How serving ended. A thread that is reading a request while the connection is closed gets this error from the
+/// kernel; all others get `ENODEV`, which fuser takes for the end.
+fn or_ended(served: io::Result<()>) -> io::Result<()> {
+    match served {
+        Err(error) if error.raw_os_error() == Some(Errno::CONNABORTED.raw_os_error()) => Ok(()),
+        served => served,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_closed_during_a_request_is_no_failure() {
+        let with = |errno: Errno| or_ended(Err(errno.into()));
+        assert!(with(Errno::CONNABORTED).is_ok());
+        assert!(with(Errno::IO).is_err());
+        assert!(or_ended(Ok(())).is_ok());
     }
 }
