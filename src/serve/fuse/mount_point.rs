@@ -23,21 +23,22 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
     let path = directory
         .canonicalize()
         .map_err(|error| unusable(directory, directory, error))?;
-    let mounted = mounted_on(&path);
-    if matches!(mounted, Mounted::Automount) {
-        return Ok(path);
-    }
-    // A file system that is mounted there may never answer, so it is not asked.
-    if matches!(mounted, Mounted::Dead) {
-        return Err(unusable(directory, &path, Errno::NOTCONN.into()));
-    }
-    if matches!(mounted, Mounted::Other) {
-        return Err(unfit(
+    let already_mounted = || {
+        unfit(
             format!("something is already mounted on {shown}"),
             Remedy::UnmountOrNameAnother {
                 directory: directory.to_owned(),
             },
-        ));
+        )
+    };
+    match MountEntry::at(&path) {
+        Ok(Some(entry)) if entry.kind == AUTOMOUNT => return Ok(path),
+        Ok(Some(entry)) if is_dead(&entry) => {
+            return Err(unusable(directory, &path, Errno::NOTCONN.into()));
+        }
+        // It may never answer, so it is not asked.
+        Ok(Some(_)) => return Err(already_mounted()),
+        Ok(None) | Err(_) => {}
     }
     let found = stat(&path).map_err(|error| unusable(directory, &path, error.into()))?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
@@ -45,6 +46,10 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
             format!("the mount point {shown} is not a directory"),
             "name an empty directory".into(),
         ));
+    }
+    // The table may be missing, or show the mount under another path, as after chroot(2).
+    if is_on_other_device(&path) {
+        return Err(already_mounted());
     }
     // The helper `fusermount3` would refuse it when the volume is unlocked already.
     if !geteuid().is_root() && accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS).is_err() {
@@ -110,26 +115,6 @@ fn dead_mount(path: &Path) -> Option<PathBuf> {
     path.ancestors()
         .find(|above| matches!(MountEntry::at(above), Ok(Some(_))))
         .map(Path::to_owned)
-}
-
-/// What is mounted on a directory.
-enum Mounted {
-    Nothing,
-    Automount,
-    /// A FUSE file system whose server has ended.
-    Dead,
-    Other,
-}
-
-fn mounted_on(path: &Path) -> Mounted {
-    match MountEntry::at(path) {
-        Ok(Some(entry)) if entry.kind == AUTOMOUNT => Mounted::Automount,
-        Ok(Some(entry)) if is_dead(&entry) => Mounted::Dead,
-        Ok(Some(_)) => Mounted::Other,
-        // The table may be missing, or show the mount under another path, as after chroot(2).
-        _ if is_on_other_device(path) => Mounted::Other,
-        _ => Mounted::Nothing,
-    }
 }
 
 /// Whether a directory is on another file system than its parent.
