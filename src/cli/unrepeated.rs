@@ -173,8 +173,8 @@ fn names_input(word: &OsStr) -> bool {
 /// server has ended.
 fn exists(path: &Path) -> bool {
     use rustix::fs::{Mode, OFlags};
-    // Not stat(2): the server of a mount point may never answer, and 'fve unmount' is what ends that. Nor does this
-    // have an automounter mount.
+    // stat(2) would ask the server of a mount point, which may never answer; 'fve unmount' must work then, too. This
+    // asks no server, and does not make an automounter mount.
     match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => true,
         Err(error) => {

@@ -36,10 +36,11 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
         Ok(Some(entry)) if is_dead(&entry) => {
             return Err(unusable(directory, &path, Errno::NOTCONN.into()));
         }
-        // It may never answer, so it is not asked.
+        // Its server may never answer, so the directory is not looked at.
         Ok(Some(_)) => return Err(already_mounted()),
         Ok(None) | Err(_) => {}
     }
+    // The system call stat(2), which does not trigger an automount, unlike statx(2).
     let found = stat(&path).map_err(|error| unusable(directory, &path, error.into()))?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
         return Err(unfit(
