@@ -5,13 +5,35 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::trials::{self, Missing};
 
 /// Persistent handle of the storage root key.
 pub const SRK: &str = "0x81000001";
+
+/// The `fve` binary under test, started so that it keeps no TPM from another test.
+pub fn fve() -> Command {
+    inheriting_nothing(env!("CARGO_BIN_EXE_fve"))
+}
+
+/// A program that has none of this process's descriptors but the standard ones. Other tests talk to other
+/// TPMs meanwhile, and libtss2 lets every new process inherit its connections. A connection that a new
+/// process kept open would stop the TPM behind it, which serves one at a time.
+fn inheriting_nothing(program: &str) -> Command {
+    const SCRIPT: &str = r#"
+        for descriptor in /proc/$$/fd/*; do
+            descriptor=${descriptor##*/}
+            if [ "$descriptor" -gt 2 ]; then eval "exec $descriptor>&-"; fi
+        done
+        exec "$@"
+    "#;
+    let mut command = Command::new("bash");
+    command.args(["-c", SCRIPT, program, program]);
+    command
+}
 
 /// Why no software TPM can be used here, or `None`.
 pub fn missing() -> Option<Missing> {
@@ -70,7 +92,7 @@ impl Swtpm {
         for _ in 0..10 {
             let port = free_port_pair();
             let address = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
-            let mut child = Command::new("swtpm")
+            let mut child = inheriting_nothing("swtpm")
                 .args(["socket", "--tpm2", "--tpmstate"])
                 .arg(format!("dir={}", self.directory.path().display()))
                 .args(["--server", &address(port), "--ctrl", &address(port + 1)])
@@ -128,7 +150,7 @@ impl Swtpm {
     /// Runs a program of tpm2-tools, and returns its standard output.
     pub fn tool(&self, program: &str, arguments: &[&str]) -> String {
         // Another connection that stays open would keep it waiting.
-        let output = Command::new("timeout")
+        let output = inheriting_nothing("timeout")
             .args(["60", program])
             .args(arguments)
             .current_dir(self.directory.path())
@@ -209,11 +231,22 @@ fn answers(port: u16, child: &mut Child) -> bool {
     false
 }
 
+/// A port that is free together with the next one. It is below those that the kernel gives to connections,
+/// and no other caller in this process gets it: a second TPM at the same port would end at once, and the
+/// first one would be taken for it.
 fn free_port_pair() -> u16 {
+    static NEXT: OnceLock<AtomicUsize> = OnceLock::new();
+    let next = NEXT.get_or_init(|| {
+        // Another place in each process.
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanoseconds = time.expect("time").subsec_nanos();
+        AtomicUsize::new(nanoseconds as usize / 1000)
+    });
     loop {
-        let first = TcpListener::bind(("127.0.0.1", 0)).expect("port");
-        let port = first.local_addr().expect("address").port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let pair = next.fetch_add(1, Ordering::Relaxed) % 10_000;
+        let port = 12_000 + 2 * pair as u16;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 1) {
             return port;
         }
     }

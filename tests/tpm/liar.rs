@@ -571,7 +571,7 @@ fn one_attempt_for_all_protectors() {
     secret_file(place, "wrong", b"000000");
     secret_file(place, "second", b"222222");
     let unlock = |arguments: &[&str]| {
-        crate::common::fve()
+        swtpm::fve()
             .args(["unlock", "volume.img", "--json"])
             .arg(format!("--tpm={}", tpm.tcti()))
             .args(arguments)
@@ -613,7 +613,7 @@ fn creates_the_srk() {
     let made = volume::with(vec![NewProtector::new_startup_key().unwrap()]);
     let named = format!("--tpm={}", tpm.tcti());
     let run = |arguments: &[&str]| {
-        crate::common::fve()
+        swtpm::fve()
             .args(arguments)
             .arg(&named)
             .current_dir(made.directory.path())
@@ -674,7 +674,7 @@ fn others_read_a_stored_name() {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let output = crate::common::fve()
+    let output = swtpm::fve()
         .args(["info", "--json"])
         .arg(&made.image)
         .output()

@@ -18,10 +18,10 @@ use serde_json::Value;
 use super::volume::{self, TestVolume};
 use crate::common::documented::assert_documented;
 use crate::common::output::json;
-use crate::common::swtpm::{self, Interference, LOAD, Proxy, SRK, Swtpm, UNSEAL, secret_file};
+use crate::common::swtpm::{self, Interference, LOAD, Proxy, SRK, Swtpm, UNSEAL, fve, secret_file};
+use crate::common::testdata;
 use crate::common::trials::{fuse, root, trial};
 use crate::common::unit::Service;
-use crate::common::{fve, testdata};
 
 const PIN: &str = "1357913579";
 
