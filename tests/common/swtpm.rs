@@ -14,14 +14,14 @@ use super::trials::{self, Missing};
 /// Persistent handle of the storage root key.
 pub const SRK: &str = "0x81000001";
 
-/// The `fve` binary under test, started so that it keeps no TPM from another test.
+/// The `fve` binary under test. It inherits no connection to the TPM of another test.
 pub fn fve() -> Command {
     inheriting_nothing(env!("CARGO_BIN_EXE_fve"))
 }
 
-/// A program that has none of this process's descriptors but the standard ones. Other tests talk to other
-/// TPMs meanwhile, and libtss2 lets every new process inherit its connections. A connection that a new
-/// process kept open would stop the TPM behind it, which serves one at a time.
+/// A program that inherits only the three standard descriptors. Meanwhile, other tests talk to other TPMs, and
+/// libtss2 does not mark its connections as close-on-exec: a new process would inherit them. A software TPM
+/// serves one connection at a time, so it would wait until that process ends.
 fn inheriting_nothing(program: &str) -> Command {
     const SCRIPT: &str = r#"
         for descriptor in /proc/$$/fd/*; do
@@ -231,13 +231,13 @@ fn answers(port: u16, child: &mut Child) -> bool {
     false
 }
 
-/// A port that is free together with the next one. It is below those that the kernel gives to connections,
-/// and no other caller in this process gets it: a second TPM at the same port would end at once, and the
-/// first one would be taken for it.
+/// A port that is free together with the next one. No other caller in this process gets it, and it is below the
+/// ports that the kernel chooses for connections: if something else took the port first, swtpm would end, and
+/// [`answers`] would take the other listener for it.
 fn free_port_pair() -> u16 {
     static NEXT: OnceLock<AtomicUsize> = OnceLock::new();
     let next = NEXT.get_or_init(|| {
-        // Another place in each process.
+        // Each process begins at another port.
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         let nanoseconds = time.expect("time").subsec_nanos();
         AtomicUsize::new(nanoseconds as usize / 1000)

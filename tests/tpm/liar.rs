@@ -319,6 +319,23 @@ const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(20);
 
 #[trial(
+    "a software TPM inherits no connection of the test program",
+    needs(swtpm::missing)
+)]
+fn inherits_nothing() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    // As those of libtss2: without close-on-exec.
+    let inheritable = rustix::io::dup(&near).unwrap();
+    let _tpm = Swtpm::new();
+    drop((near, inheritable));
+    far.set_read_timeout(Some(LONG)).unwrap();
+    let end = far.read(&mut [0]);
+    assert_eq!(end.expect("no process keeps the connection"), 0);
+}
+
+#[trial(
     "a TPM that stalls at any command ends in a failure that names it, and another credential opens the volume",
     needs(swtpm::missing)
 )]
