@@ -20,12 +20,11 @@ mount --bind "$here" "$root$here"
 umask 0002
 failed=()
 for program in "$@"; do
-    echo "$program" >&2
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CARGO_MANIFEST_DIR="$here" \
         chroot "$root" sh -c 'cd "$CARGO_MANIFEST_DIR" && exec "$0" --quiet 2>&1' "$program" >"$work/output" </dev/null || {
         cat "$work/output"
         failed+=("$program")
     }
-    grep -E '^test result' "$work/output" || true
+    echo "$program: $(grep -E '^test result' "$work/output")"
 done
 [ ${#failed[@]} = 0 ] || { printf 'failed: %s\n' "${failed[@]}" >&2; exit 1; }
