@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a release consists of, in the directory $1 (target/dist if it is not given): packages for Debian and for
 # Fedora, man pages and completions, a list of the dependencies (SBOM, CycloneDX) and checksums.
+# $2 is a compiled program, if the packages are only to be tried; without it, the script compiles the one of the release.
 # Two runs with the same commit, compiler and C libraries give the same bytes; dist/reproduce.sh tries it.
 # On Debian or Ubuntu, it first installs missing packages.
 set -euo pipefail
@@ -22,8 +23,12 @@ export CFLAGS="-ffile-prefix-map=$PWD=/usr/src/fve -ffile-prefix-map=$cargo_home
 export CARGO_TARGET_DIR=target/packages CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_STRIP=symbols
 umask 022
 
-cargo build --release --locked --quiet --features full
 fve=$CARGO_TARGET_DIR/release/fve
+if [ -n "${2:-}" ]; then
+    install -D --strip "$2" "$fve"
+else
+    cargo build --release --locked --quiet --features full
+fi
 # The program must start where libtss2 is not installed: src/tpm/libtss2.rs loads it.
 if objdump -p "$fve" | grep 'NEEDED.*libtss2'; then
     echo "fve depends on libtss2: src/tpm/libtss2.rs lacks a function" >&2
