@@ -1,6 +1,9 @@
 //! XTS and CBC over runs of sectors, with several vectors in AES at the same time. One source for every
 //! vector width.
 
+use std::hint::black_box;
+
+use super::SECTOR_UNIT;
 use super::keys::{RoundKeys, Schedule};
 use super::vector;
 use crate::crypto::sector::batch::address_block;
@@ -15,8 +18,116 @@ const BATCH: usize = 64;
 /// first-level cache.
 const CHAINED: usize = 512;
 
+/// XTS over a sector, with the vectors in the order of the memory. Each tweak of a group is computed from its
+/// first one by one multiplication, so that none waits for another. This needs many registers.
+macro_rules! tweaks_by_multiplication {
+    ($features:literal) => {
+        /// Arguments of `times` for each vector of a group, and for the next group.
+        type Powers = ([(Vector, Vector); GROUP], (Vector, Vector));
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn powers() -> Powers {
+            let mut powers = [(zero(), zero()); GROUP];
+            for (power, first) in powers.iter_mut().zip((0..).step_by(BLOCKS)) {
+                *power = (counts(first, 1), counts(64 - first, -1));
+            }
+            let blocks = (GROUP * BLOCKS) as i64;
+            (powers, (counts(blocks, 0), counts(64 - blocks, 0)))
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn xts_sector<const R: usize, const DECRYPT: bool>(
+            keys: &[Vector; R],
+            (powers, over_group): &Powers,
+            first: &[u8; 16],
+            sector: &mut [u8],
+        ) {
+            let mut first = all(first);
+            let vectors = sector.as_chunks_mut::<BYTES>().0;
+            for group in vectors.as_chunks_mut::<GROUP>().0 {
+                let mut tweaks = [zero(); GROUP];
+                let mut blocks = [zero(); GROUP];
+                for nth in 0..GROUP {
+                    let (by, rest) = powers[nth];
+                    tweaks[nth] = times(first, by, rest);
+                    blocks[nth] = xor3(load(&group[nth]), tweaks[nth], keys[0]);
+                }
+                rounds::<R, GROUP, DECRYPT>(keys, &mut blocks);
+                for nth in 0..GROUP {
+                    store(&mut group[nth], xor(blocks[nth], tweaks[nth]));
+                }
+                first = times(first, over_group.0, over_group.1);
+            }
+        }
+    };
+}
+
+/// XTS over a sector, in parts. The blocks of a vector are equally far from each other in a part, so that the
+/// next vector's tweaks are these, doubled: half as many instructions as a multiplication.
+macro_rules! tweaks_by_doubling {
+    ($features:literal) => {
+        /// Cipher blocks of a part, and how many of them each block of a vector goes through.
+        const PART: usize = SECTOR_UNIT / 16;
+        const LANE: usize = PART / BLOCKS;
+
+        /// Arguments of `times` for the first vector of a part, and for the next part.
+        type Powers = [(Vector, Vector); 2];
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn powers() -> Powers {
+            let (lane, part) = (LANE as i64, PART as i64);
+            [
+                (counts(0, lane), counts(64, -lane)),
+                (counts(part, 0), counts(64 - part, 0)),
+            ]
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn xts_sector<const R: usize, const DECRYPT: bool>(
+            keys: &[Vector; R],
+            [apart, over_part]: &Powers,
+            first: &[u8; 16],
+            sector: &mut [u8],
+        ) {
+            let mut first = all(first);
+            for part in sector.as_chunks_mut::<16>().0.as_chunks_mut::<PART>().0 {
+                let mut now = times(first, apart.0, apart.1);
+                let [lanes] = part.as_chunks_mut::<LANE>().0.as_chunks_mut::<BLOCKS>().0 else {
+                    return;
+                };
+                for group in 0..LANE / GROUP {
+                    let mut group = lanes
+                        .each_mut()
+                        .map(|lane| &mut lane.as_chunks_mut::<GROUP>().0[group]);
+                    let mut tweaks = [zero(); GROUP];
+                    let mut blocks = [zero(); GROUP];
+                    for nth in 0..GROUP {
+                        let text = gather(group.each_ref().map(|lane| &lane[nth]));
+                        tweaks[nth] = now;
+                        blocks[nth] = xor3(text, now, keys[0]);
+                        now = double(now);
+                    }
+                    // Kept in memory: with 16 registers, the compiler otherwise puts one block after another
+                    // through AES.
+                    let tweaks = black_box(tweaks);
+                    rounds::<R, GROUP, DECRYPT>(keys, &mut blocks);
+                    for nth in 0..GROUP {
+                        let text = xor(blocks[nth], tweaks[nth]);
+                        scatter(group.each_mut().map(|lane| &mut lane[nth]), text);
+                    }
+                }
+                first = times(first, over_part.0, over_part.1);
+            }
+        }
+    };
+}
+
 macro_rules! kernels {
-    ($name:ident, $features:literal, $group:literal) => {
+    ($name:ident, $features:literal, $group:literal, $cbc_group:literal, $tweaks:ident) => {
         pub(super) mod $name {
             use super::vector::$name::*;
             use super::*;
@@ -27,8 +138,10 @@ macro_rules! kernels {
             const FEW: usize = 2;
             const FEW_CHAINS: usize = FEW * BLOCKS;
 
-            /// Vectors in AES at the same time where they are independent.
+            /// Vectors in AES at the same time in XTS.
             const GROUP: usize = $group;
+            /// Vectors in AES at the same time where CBC decrypts.
+            const CBC_GROUP: usize = $cbc_group;
 
             /// A part of a sector, as cipher blocks.
             type Part = [[u8; 16]; CHAINED / 16];
@@ -101,29 +214,7 @@ macro_rules! kernels {
                 xor3(left(tweaks, by), raise(carried), fold(carried))
             }
 
-            /// XTS over a group of vectors. Each tweak is computed from the first by one multiplication, so
-            /// that there is no chain of doublings to wait for.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn xts_group<const R: usize, const DECRYPT: bool>(
-                keys: &[Vector; R],
-                powers: &[(Vector, Vector); GROUP],
-                first: Vector,
-                group: &mut [[u8; BYTES]; GROUP],
-            ) {
-                let mut tweaks = [zero(); GROUP];
-                let mut blocks = [zero(); GROUP];
-                for nth in 0..GROUP {
-                    let (by, rest) = powers[nth];
-                    tweaks[nth] = times(first, by, rest);
-                    blocks[nth] = xor3(load(&group[nth]), tweaks[nth], keys[0]);
-                }
-                let tweaks = set_aside(tweaks);
-                rounds::<R, GROUP, DECRYPT>(keys, &mut blocks);
-                for nth in 0..GROUP {
-                    store(&mut group[nth], xor(blocks[nth], tweaks[nth]));
-                }
-            }
+            $tweaks!($features);
 
             /// XTS over a run.
             #[target_feature(enable = $features)]
@@ -139,12 +230,7 @@ macro_rules! kernels {
                     data.encrypting()
                 });
                 let tweak_keys = spread(tweak.encrypting());
-                let mut powers = [(zero(), zero()); GROUP];
-                for (power, first) in powers.iter_mut().zip((0..).step_by(BLOCKS)) {
-                    *power = (counts(first, 1), counts(64 - first, -1));
-                }
-                let blocks = (GROUP * BLOCKS) as i64;
-                let over_group = (counts(blocks, 0), counts(64 - blocks, 0));
+                let powers = powers();
                 let mut number = address / sector_size as u64;
                 for batch in run.chunks_mut(BATCH * sector_size) {
                     let sectors = batch.chunks_exact_mut(sector_size);
@@ -156,12 +242,7 @@ macro_rules! kernels {
                     number = number.wrapping_add(count as u64);
                     encrypt_firsts(&tweak_keys, &mut firsts, count);
                     for (sector, first) in sectors.zip(&firsts) {
-                        let mut first = all(first);
-                        let vectors = sector.as_chunks_mut::<BYTES>().0;
-                        for group in vectors.as_chunks_mut::<GROUP>().0 {
-                            xts_group::<R, DECRYPT>(&keys, &powers, first, group);
-                            first = times(first, over_group.0, over_group.1);
-                        }
+                        xts_sector::<R, DECRYPT>(&keys, &powers, first, sector);
                     }
                 }
             }
@@ -192,19 +273,19 @@ macro_rules! kernels {
             fn cbc_group<const R: usize>(
                 keys: &[Vector; R],
                 last: Vector,
-                group: &mut [[u8; BYTES]; GROUP],
+                group: &mut [[u8; BYTES]; CBC_GROUP],
             ) -> Vector {
                 let mut last = last;
-                let mut masks = [zero(); GROUP];
-                let mut blocks = [zero(); GROUP];
-                for nth in 0..GROUP {
+                let mut masks = [zero(); CBC_GROUP];
+                let mut blocks = [zero(); CBC_GROUP];
+                for nth in 0..CBC_GROUP {
                     let ciphertext = load(&group[nth]);
                     masks[nth] = before(last, ciphertext);
                     blocks[nth] = xor(ciphertext, keys[0]);
                     last = ciphertext;
                 }
-                rounds::<R, GROUP, true>(keys, &mut blocks);
-                for nth in 0..GROUP {
+                rounds::<R, CBC_GROUP, true>(keys, &mut blocks);
+                for nth in 0..CBC_GROUP {
                     store(&mut group[nth], xor(blocks[nth], masks[nth]));
                 }
                 last
@@ -228,7 +309,7 @@ macro_rules! kernels {
                     for (sector, iv) in sectors.zip(&ivs) {
                         let mut last = all(iv);
                         let vectors = sector.as_chunks_mut::<BYTES>().0;
-                        for group in vectors.as_chunks_mut::<GROUP>().0 {
+                        for group in vectors.as_chunks_mut::<CBC_GROUP>().0 {
                             last = cbc_group(&keys, last, group);
                         }
                     }
@@ -328,8 +409,14 @@ macro_rules! kernels {
     };
 }
 
-// Vectors in AES at the same time. With 16 registers, of 2, 4, 6 and 8 vectors, 4 were fastest. With 32
+// Vectors in AES at the same time. With 16 registers, of 2, 4, 6 and 8 vectors, 4 were fastest for XTS. With 32
 // registers, 8 vectors leave registers for 8 tweaks and the round keys.
-kernels!(v128, "aes,avx2,pclmulqdq", 4);
-kernels!(v256, "avx2,vaes", 8);
-kernels!(v512, "avx512bw,vaes,vpclmulqdq", 8);
+kernels!(v128, "aes,avx2,pclmulqdq", 4, 4, tweaks_by_doubling);
+kernels!(v256, "avx2,vaes", 4, 8, tweaks_by_doubling);
+kernels!(
+    v512,
+    "avx512bw,vaes,vpclmulqdq",
+    8,
+    8,
+    tweaks_by_multiplication
+);

@@ -4,16 +4,12 @@
 //! block on its own.
 
 use std::arch::x86_64::*;
-// With 16 registers, vectors that are set aside are forced into memory with `black_box`. Otherwise the
-// compiler runs short of registers and puts one block after another through AES.
-use std::convert::identity;
-use std::hint::black_box;
 
 use crate::crypto::memory;
 
 macro_rules! vector {
     ($name:ident, $features:literal, $vector:ty, $blocks:literal,
-     $zero:ident, $load:ident, $store:ident, $set_aside:path {
+     $zero:ident, $load:ident, $store:ident {
         $($(#[$doc:meta])* fn $op:ident($($arg:ident: $of:ty),*) $(-> $result:ty)? $body:block)*
     }) => {
         pub(super) mod $name {
@@ -43,13 +39,6 @@ macro_rules! vector {
                 memory::$store(to, vector);
             }
 
-            /// Keeps vectors that are not needed for a while, in memory where registers are few.
-            #[inline]
-            #[target_feature(enable = $features)]
-            pub(in super::super) fn set_aside<const N: usize>(vectors: [Vector; N]) -> [Vector; N] {
-                $set_aside(vectors)
-            }
-
             $(
                 $(#[$doc])*
                 #[inline]
@@ -60,7 +49,7 @@ macro_rules! vector {
     };
 }
 
-vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, store_128, black_box {
+vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, store_128 {
     /// A vector with this block in every place.
     fn all(block: &[u8; 16]) -> Vector { memory::load_128(block) }
     /// A vector of blocks from different addresses.
@@ -84,6 +73,13 @@ vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, s
     fn raise(a: Vector) -> Vector { _mm_bslli_si128::<8>(a) }
     /// The high half of each block, as a polynomial, times x^7 + x^2 + x + 1: the reduction of XTS.
     fn fold(a: Vector) -> Vector { _mm_clmulepi64_si128::<0x01>(a, _mm_set_epi64x(0, 0x87)) }
+    /// Each block times x in GF(2^128): the highest bit of each half is carried into the other, the higher one
+    /// as x^7 + x^2 + x + 1, the reduction of XTS.
+    fn double(a: Vector) -> Vector {
+        let highest = _mm_srai_epi32::<31>(_mm_shuffle_epi32::<0x13>(a));
+        let carried = _mm_and_si128(highest, _mm_set_epi64x(1, 0x87));
+        xor(_mm_add_epi64(a, a), carried)
+    }
     /// The vector that begins one block before `now` in memory, where `last` is the vector before it:
     /// the ciphertext blocks that CBC XORs.
     fn before(last: Vector, now: Vector) -> Vector { let _ = now; last }
@@ -91,7 +87,7 @@ vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, s
 
 // `fold` uses shifts instead of a carry-less multiplication: the polynomial has only four bits, and the
 // emulator that tests this width has VAES but not VPCLMULQDQ.
-vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_256, black_box {
+vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_256 {
     fn all(block: &[u8; 16]) -> Vector { _mm256_broadcastsi128_si256(memory::load_128(block)) }
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector {
         _mm256_set_m128i(memory::load_128(blocks[1]), memory::load_128(blocks[0]))
@@ -118,10 +114,17 @@ vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_2
         let doubled = xor(high, _mm256_slli_epi64::<1>(high));
         xor3(doubled, _mm256_slli_epi64::<2>(high), _mm256_slli_epi64::<7>(high))
     }
+    /// Each block times x in GF(2^128): the highest bit of each half is carried into the other, the higher one
+    /// as x^7 + x^2 + x + 1, the reduction of XTS.
+    fn double(a: Vector) -> Vector {
+        let highest = _mm256_srai_epi32::<31>(_mm256_shuffle_epi32::<0x13>(a));
+        let carried = _mm256_and_si256(highest, _mm256_set_epi64x(1, 0x87, 1, 0x87));
+        xor(_mm256_add_epi64(a, a), carried)
+    }
     fn before(last: Vector, now: Vector) -> Vector { _mm256_permute2x128_si256::<0x21>(last, now) }
 }}
 
-vector! { v512, "avx512bw,vaes,vpclmulqdq", __m512i, 4, _mm512_setzero_si512, load_512, store_512, identity {
+vector! { v512, "avx512bw,vaes,vpclmulqdq", __m512i, 4, _mm512_setzero_si512, load_512, store_512 {
     fn all(block: &[u8; 16]) -> Vector { _mm512_broadcast_i32x4(memory::load_128(block)) }
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector {
         let vector = _mm512_castsi128_si512(memory::load_128(blocks[0]));
