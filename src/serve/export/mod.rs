@@ -6,6 +6,9 @@
 
 mod input;
 mod map;
+#[cfg(target_os = "linux")]
+mod pipe;
+mod stream;
 mod target;
 mod written;
 
@@ -15,6 +18,7 @@ pub use self::written::Written;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -24,6 +28,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use self::input::Input;
+use self::stream::{Copied, Sink};
 use self::target::{AlignedBuffer, Target};
 use self::written::Account;
 use crate::error::Error;
@@ -248,23 +253,42 @@ impl<'a> Export<'a> {
     /// # Errors
     /// As [`Export::to_file`].
     pub fn to_stream(&self, output: &mut dyn Write) -> Result<Exported> {
+        self.in_order(&mut Copied::new(output))
+    }
+
+    /// The same for an open file that is written from its position on. It is faster than [`Export::to_stream`] if
+    /// that is a pipe: its reader gets the memory with the plaintext, not a copy.
+    ///
+    /// # Errors
+    /// As [`Export::to_file`].
+    pub fn to_pipe(&self, output: BorrowedFd<'_>) -> Result<Exported> {
+        #[cfg(target_os = "linux")]
+        if let Some(mut pipe) = pipe::Pipe::new(output) {
+            return self.in_order(&mut pipe);
+        }
+        let mut output = File::from(output.try_clone_to_owned().map_err(Failed::Write)?);
+        self.to_stream(&mut output)
+    }
+
+    fn in_order(&self, sink: &mut dyn Sink) -> Result<Exported> {
         let len = self.input.available();
         let mut missing = Vec::new();
         let mut hash = Sha256::new();
-        let mut buf = vec![0; PIECE as usize];
         for start in (0..len).step_by(PIECE as usize) {
             if self.is_cancelled() {
                 return Err(Failed::Interrupted);
             }
-            let piece = piece_at(&mut buf, start, len);
+            let piece_len = usize::try_from(len - start)
+                .map_or(PIECE as usize, |left| left.min(PIECE as usize));
+            let piece = sink.buffer(piece_len).map_err(Failed::Write)?;
             missing.extend(self.read_piece(start, piece)?);
-            output.write_all(piece).map_err(Failed::Write)?;
             if self.hash {
                 hash.update(&*piece);
             }
-            (self.progress)(piece.len() as u64);
+            sink.send(piece_len).map_err(Failed::Write)?;
+            (self.progress)(piece_len as u64);
         }
-        output.flush().map_err(Failed::Write)?;
+        sink.finish().map_err(Failed::Write)?;
         let hash = self.hash.then_some(hash);
         Ok(self.finished(len, missing, hash))
     }

@@ -6,6 +6,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -301,8 +302,8 @@ impl<'a> Output<'a> {
         cancelled: &AtomicBool,
     ) -> Result<Exported, Failed> {
         match &self.to {
-            To::Stdout => export.to_stream(&mut io::stdout().lock()),
-            To::Stream(file) => export.to_stream(&mut &*file),
+            To::Stdout => export.to_pipe(io::stdout().lock().as_fd()),
+            To::Stream(file) => export.to_pipe(file.as_fd()),
             To::Device(file) => {
                 let exported = export.to_file(file)?;
                 file.sync_all().map_err(Failed::Write)?;
