@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import end_to_end as shared
+import machine
 from end_to_end import FVE, MIB, ROOT, ratio, row, run, say
 
 START = "<!-- table of doors, made by benches/doors.py -->"
@@ -140,8 +141,7 @@ def main():
     text = table(found, options)
     print(text)
     if options.write:
-        shared.START, shared.END = START, END
-        shared.write_page(text)
+        shared.write_page(text, START, END)
 
 
 def measured(volume, rounds):
@@ -157,7 +157,7 @@ def measured(volume, rounds):
 def table(found, options):
     ways = list(next(iter(found.values())))
     lines = [
-        f"{shared.machine()}; {options.size} MiB, medians of {options.rounds}.",
+        f"{machine.description()}; {options.size} MiB, medians of {options.rounds}.",
         "",
         "The first column is the throughput of `nbdcopy` from `fve serve nbd`, in MB/s. The other columns say how many times "
         "as fast the other way is.",

@@ -7,14 +7,22 @@ returns the bytes of a plaintext file, the other returns zeros. Each result is t
 rounds. The servers take turns within a round, so that a temporary load affects all of them. A server
 is started again for every measurement, so that no pages cached by an earlier one are used.
 
-Most results are ratios to fve: throughput (how many times as fast fve is) and CPU time per byte.
+Every server runs in a session of its own, as a mount in the background does: the kernel shares the CPU
+between sessions (sched_autogroup_enabled), so a server in the session of the reader gets less of it.
+
+The script refuses to measure while other programs use the CPU. It is made of pieces, each of which takes less
+than ten minutes on two cores; without any, all are measured.
+
+Most results are ratios to fve: throughput (how many times as fast fve is) and CPU time per byte. Each piece says
+which of its targets are met. With --profile (needs perf), it also says where the time went in what missed one.
 Needs root, fio and ntfs-3g. dislocker, libbde-utils and cryptsetup-bin are optional; the script
 reports which are missing and skips them.
 
-  sudo benches/end_to_end.py [--size MIB] [--rounds N] [--methods aes-xts-128,…] [--write]
+  sudo benches/end_to_end.py [PIECE…] [--size MIB] [--rounds N] [--methods aes-xts-128,…] [--profile] [--write]
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -27,14 +35,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
+
 ROOT = Path(__file__).resolve().parent.parent
 RELEASE = ROOT / "target" / "release"
 FVE = RELEASE / "fve"
 METHODS = ["aes-xts-128", "aes-xts-256", "aes-cbc-128", "aes-cbc-256", "aes-cbc-128-elephant"]
 PASSWORD = "correct horse battery"
 MIB = 1 << 20
-START = "<!-- end-to-end table, made by benches/end_to_end.py -->"
-END = "<!-- end of end-to-end table -->"
 
 
 def run(*command, **options):
@@ -64,18 +72,19 @@ class Volume:
 class Server:
     """A program that shows a volume as a file."""
 
-    def __init__(self, name, command, file_name, tool=None, refuses=()):
+    def __init__(self, name, command, file_name, tool=None, refuses=(), own_session=True):
         self.name, self.command, self.file_name = name, command, file_name
         self.refuses = refuses
         self.missing = tool is not None and shutil.which(tool) is None
-        self.direct = "direct" in name
+        self.own_session = own_session
 
     def start(self, volume, directory):
         """Mounts the volume, and waits until its file exists."""
         command = [str(part) for part in self.command(volume, directory)]
         self.directory = directory
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=self.own_session,
         )
         self.file = directory / self.file_name
         deadline = time.monotonic() + 30
@@ -145,6 +154,8 @@ def servers():
     return [
         Server("fve", fve_command(), "volume"),
         Server("fve --direct-io", fve_command("--direct-io"), "volume"),
+        # As a user gets it with --foreground, in the terminal in which the volume is then read.
+        Server("fve, same session", fve_command(), "volume", own_session=False),
         Server(
             "dislocker",
             lambda volume, directory: [
@@ -190,11 +201,12 @@ def servers():
 
 
 def sequential(block):
-    """Reads the file from start to end; returns the number of bytes."""
+    """Reads the file from start to end; returns the number of bytes and the seconds."""
 
     def job(file, size, seconds):
         # Stops at the time limit or at the end of the file.
-        limit = time.monotonic() + seconds
+        start = time.monotonic()
+        limit = start + seconds
         done = 0
         with open(file, "rb", buffering=0) as opened:
             buffer = bytearray(block)
@@ -203,33 +215,85 @@ def sequential(block):
                 if not got:
                     break
                 done += got
-        return done
+        return done, time.monotonic() - start
 
     return job
 
 
 def random(depth):
-    """Reads 4 KiB at random offsets in `depth` threads; returns the number of bytes."""
+    """Reads 4 KiB at random offsets in `depth` threads; returns the number of bytes and the seconds, without those in which
+    fio starts."""
 
     def job(file, size, seconds):
         done = run(
             "fio", "--name=random", f"--filename={file}", "--readonly", "--rw=randread", "--bs=4k",
             "--ioengine=psync", "--thread", f"--numjobs={depth}", "--group_reporting",
-            f"--runtime={seconds}", "--time_based", f"--size={size}", "--norandommap",
+            f"--runtime={max(1, round(seconds))}", "--time_based", f"--size={size}", "--norandommap",
             "--output-format=json", "--randseed=7",
         )
         text = done.stdout.decode()
-        return json.loads(text[text.index("{"):])["jobs"][0]["read"]["io_bytes"]
+        read = json.loads(text[text.index("{"):])["jobs"][0]["read"]
+        return read["io_bytes"], read["runtime"] / 1000
 
     return job
 
 
-LARGE = "sequential 1 MiB"
-JOBS = {
-    LARGE: sequential(MIB),
-    "sequential 16 KiB": sequential(16 << 10),
-    "random 4 KiB": random(1),
-    "random 4 KiB, 32 at a time": random(32),
+def times(samples, other, value):
+    """How many times as fast fve is as the other program ("rate", "seconds"), or how many times as much CPU time that one
+    needs ("cpu")."""
+    own, other = samples["fve"][value], samples[other][value]
+    return own / other if value == "rate" else other / own
+
+
+class Target:
+    """At least this ratio of fve to another program."""
+
+    def __init__(self, other, value, least, words):
+        self.other, self.value, self.least, self.words = other, value, least, words
+
+    def missed_by(self, results):
+        """The methods that miss it, and the ratio that each reaches."""
+        found = {
+            method: times(samples, self.other, self.value)
+            for method, samples in results.items()
+            if self.other in samples
+        }
+        return {method: reached for method, reached in found.items() if reached < self.least}
+
+
+def rate_target(other, least):
+    return Target(other, "rate", least, f"at least {least} times the throughput of {other}")
+
+
+def against_targets(results, targets):
+    """A line for each target, and the methods that miss one."""
+    lines, methods = [], []
+    for target in targets:
+        missed = target.missed_by(results)
+        methods += missed
+        by = ", ".join(f"{method} ({reached:.2f})" for method, reached in missed.items())
+        lines.append(f"- {target.words}: {f'missed by {by}' if missed else 'met'}")
+    return (["", "Targets:", "", *lines] if lines else []), dict.fromkeys(methods)
+
+
+class Reading:
+    """A kind of reading, which is a piece of this script. `without`: servers that are not measured. `targets`: what fve is
+    to reach."""
+
+    def __init__(self, name, job, without, targets):
+        self.name, self.job, self.without, self.targets = name, job, without, targets
+
+
+DIRECT = ("fve --direct-io", "copy, direct", "null, direct")
+READINGS = {
+    "sequential": Reading(
+        "sequential 1 MiB", sequential(MIB), ("fve, same session",), [rate_target("null", 0.85), rate_target("fve --direct-io", 0.9)],
+    ),
+    "small": Reading("sequential 16 KiB", sequential(16 << 10), (*DIRECT, "fve, same session"), []),
+    "random": Reading("random 4 KiB", random(1), DIRECT, [rate_target("null", 0.9), rate_target("dislocker", 2)]),
+    "parallel": Reading(
+        "random 4 KiB, 32 at a time", random(32), DIRECT, [rate_target("null", 0.8), rate_target("dislocker", 3)],
+    ),
 }
 
 
@@ -241,15 +305,14 @@ def client_cpu():
     return total
 
 
-def measure(server, volume, job, seconds):
-    """Throughput in bytes per second, and CPU seconds (server and reader) per byte."""
+def measure(server, volume, job, seconds, profile=None):
+    """Throughput in bytes per second, and CPU seconds (server and reader) per byte. `profile` is recorded meanwhile."""
     directory = Path(tempfile.mkdtemp(prefix="fve-bench-"))
     try:
         server.start(volume, directory)
         served, read = server.cpu(), client_cpu()
-        start = time.monotonic()
-        done = job(server.file, volume.size // 4096 * 4096, seconds)
-        elapsed = time.monotonic() - start
+        with profile or contextlib.nullcontext():
+            done, elapsed = job(server.file, volume.size // 4096 * 4096, seconds)
         cpu = server.cpu() - served
         cpu_all = cpu + client_cpu() - read
         resident = server.resident()
@@ -259,8 +322,27 @@ def measure(server, volume, job, seconds):
     return {"rate": done / elapsed, "server": cpu / done, "cpu": cpu_all / done, "resident": resident}
 
 
-def medians(samples):
-    return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+class Samples:
+    """What was measured in several rounds: values by name."""
+
+    def __init__(self):
+        self.rounds = []
+
+    def add(self, values):
+        self.rounds.append(values)
+
+    def __getitem__(self, name):
+        return statistics.median(values[name] for values in self.rounds)
+
+    def spread(self, name):
+        """How far the rounds are from the median at most, as a share of it."""
+        median = self[name]
+        return max(abs(values[name] - median) for values in self.rounds) / median
+
+
+def spread_of(found, name):
+    """The largest spread in a row of a table."""
+    return f"{max(samples.spread(name) for samples in found.values()):.0%}"
 
 
 def timed(command, inputs=None):
@@ -271,45 +353,45 @@ def timed(command, inputs=None):
     return {"seconds": time.monotonic() - start, "cpu": client_cpu() - cpu}
 
 
-def compare_mounts(volumes, rounds, seconds):
-    """The medians of each server, for each volume and job. Direct I/O is meant for sequential reads
+def compare_mounts(reading, volumes, rounds, seconds):
+    """What was measured with each server, for each method. Direct I/O is meant for sequential reads
     in large blocks, and is measured only with these."""
-    installed = [server for server in servers() if not server.missing]
     for server in servers():
         if server.missing:
             say(f"skipped: {server.name} is not installed")
     results = {}
     for volume in volumes:
-        for name, job in JOBS.items():
-            present = [
-                server
-                for server in installed
-                if (name == LARGE or not server.direct) and volume.method not in server.refuses
-            ]
-            samples = {server.name: [] for server in present}
-            for number in range(rounds):
-                for server in present:
-                    say(f"{volume.method}, {name}, round {number + 1}: {server.name}")
-                    samples[server.name].append(measure(server, volume, job, seconds))
-            results[volume.method, name] = {
-                server: medians(found) for server, found in samples.items()
-            }
+        present = [
+            server
+            for server in servers()
+            if not server.missing
+            and server.name not in reading.without
+            and volume.method not in server.refuses
+        ]
+        found = results[volume.method] = {server.name: Samples() for server in present}
+        for number in range(rounds):
+            for server in present:
+                say(f"{volume.method}, {reading.name}, round {number + 1}: {server.name}")
+                found[server.name].add(measure(server, volume, reading.job, seconds))
     return results
+
+
+def decrypt_commands(volume, out):
+    commands = {
+        "fve": [FVE, "decrypt", volume.path, out, "--startup-key", volume.secrets],
+        "copy": [RELEASE / "examples/copy_file", volume.plaintext, out],
+    }
+    if shutil.which("dislocker-file"):
+        commands["dislocker"] = ["dislocker-file", "-V", volume.path, "-f", volume.startup_key(), "--", out]
+    return commands
 
 
 def compare_decrypt(volumes, rounds, work):
     out = work / "out"
     results = {}
     for volume in volumes:
-        commands = {
-            "fve": [FVE, "decrypt", volume.path, out, "--startup-key", volume.secrets],
-            "copy": [RELEASE / "examples/copy_file", volume.plaintext, out],
-        }
-        if shutil.which("dislocker-file"):
-            commands["dislocker"] = [
-                "dislocker-file", "-V", volume.path, "-f", volume.startup_key(), "--", out,
-            ]
-        samples = {name: [] for name in commands}
+        commands = decrypt_commands(volume, out)
+        samples = results[volume.method] = {name: Samples() for name in commands}
         for number in range(rounds):
             for name, command in commands.items():
                 say(f"{volume.method}, decrypt, round {number + 1}: {name}")
@@ -319,9 +401,39 @@ def compare_decrypt(volumes, rounds, work):
                 start = time.monotonic()
                 run("sync", out)
                 found["seconds"] += time.monotonic() - start
-                samples[name].append(found)
+                samples[name].add(found)
         out.unlink()
-        results[volume.method] = {name: medians(found) for name, found in samples.items()}
+    return results
+
+
+def read_all(command):
+    """Elapsed and CPU seconds until everything that a command writes to a pipe was read."""
+    cpu = client_cpu()
+    start = time.monotonic()
+    buffer = bytearray(MIB)
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, bufsize=0) as process:
+        while process.stdout.readinto(buffer):
+            pass
+    if process.returncode != 0:
+        sys.exit(f"{command[0]} failed")
+    return {"seconds": time.monotonic() - start, "cpu": client_cpu() - cpu}
+
+
+def pipe_commands(volume):
+    return {
+        "fve": [FVE, "decrypt", volume.path, "-", "--startup-key", volume.secrets],
+        "cat": ["cat", volume.plaintext],
+    }
+
+
+def compare_pipe(volumes, rounds):
+    results = {}
+    for volume in volumes:
+        samples = results[volume.method] = {name: Samples() for name in pipe_commands(volume)}
+        for number in range(rounds):
+            for name, command in pipe_commands(volume).items():
+                say(f"{volume.method}, pipe, round {number + 1}: {name}")
+                samples[name].add(read_all(command))
     return results
 
 
@@ -335,11 +447,11 @@ def compare_unlock(volume, rounds):
     if shutil.which("cryptsetup") is None:
         say("skipped: cryptsetup is not installed")
         del commands["cryptsetup"]
-    samples = {name: [] for name in commands}
+    samples = {name: Samples() for name in commands}
     for _ in range(rounds):
         for name, (command, inputs) in commands.items():
-            samples[name].append(timed(command, inputs))
-    return {name: medians(found) for name, found in samples.items()}
+            samples[name].add(timed(command, inputs))
+    return samples
 
 
 def make_volumes(work, size, methods):
@@ -383,113 +495,225 @@ def row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def table(mounts, decrypts, unlock, machine, size, rounds):
-    lines = [f"{machine}; {size // MIB} MiB, medians of {rounds}.", ""]
-    names = max((list(found) for found in mounts.values()), key=len)
+READING_LEGEND = (
+    "The column `fve` is the throughput of fve's cached mount in MB/s. The other columns say how many times as fast that is "
+    "as the other server, and in brackets how many times as much CPU time per byte (server and reader) the other server "
+    "needs. The last column says how far a round was from the median at most."
+)
+
+
+def table_of_reading(piece, results):
+    names = max((list(found) for found in results.values()), key=len)
     others = [name for name in names if name != "fve"]
-    lines += [
-        "Reading through a mount. The column `fve` is the throughput of fve's cached mount in MB/s. The "
-        "other columns say how many times as fast that is as the other server, and in brackets how many "
-        "times as much CPU time per byte (server and reader) the other server needs.",
+    lines = [
+        f"Reading through a mount: {READINGS[piece].name}. {READING_LEGEND}",
         "",
-        row(["volume", "reading", "fve"] + others),
+        row(["volume", "fve"] + others + ["spread"]),
         row(["---"] * (3 + len(others))),
     ]
-    for (method, job), found in mounts.items():
+    for method, found in results.items():
         own = found["fve"]
-        cells = [method, job, f"{own['rate'] / 1e6:.0f}"]
+        cells = [method, f"{own['rate'] / 1e6:.0f}"]
         for name in others:
-            other = found.get(name)
-            if other is None:
-                cells.append("")
-                continue
-            cells.append(f"{ratio(own['rate'] / other['rate'])} ({ratio(other['cpu'] / own['cpu'])})")
-        lines.append(row(cells))
+            known = name in found
+            cells.append(f"{ratio(times(found, name, 'rate'))} ({ratio(times(found, name, 'cpu'))})" if known else "")
+        lines.append(row(cells + [spread_of(found, "rate")]))
     lines += [""] + [
         f"{server.name} cannot unlock volumes encrypted with {method}."
         for server in servers()
         for method in server.refuses
-        if any(volume == method for volume, _ in mounts)
+        if method in results and not server.missing
     ]
-    peak = max(found["fve"]["resident"] for found in mounts.values())
-    lines += ["", f"Peak resident memory of an fve mount: {peak:.0f} MiB."]
-    if decrypts:
-        names = [name for name in next(iter(decrypts.values())) if name != "fve"]
-        lines += [
-            "",
-            "`decrypt` to a file, including `sync`. The column `fve` is in seconds. The other columns say "
-            "how many times as long the other program takes, and in brackets how many times as much CPU "
-            "time. 'copy' writes the same plaintext in the same way without decrypting.",
-            "",
-            row(["volume", "fve"] + names),
-            row(["---"] * (2 + len(names))),
-        ]
-        for method, found in decrypts.items():
-            own = found["fve"]
-            cells = [method, f"{own['seconds']:.2f}"]
-            for name in names:
-                other = found[name]
-                times = ratio(other["seconds"] / own["seconds"])
-                cells.append(f"{times} ({ratio(other['cpu'] / own['cpu'])})")
-            lines.append(row(cells))
-    own = unlock["fve"]
-    line = f"Unlocking with a recovery password: {own['seconds']:.2f} s"
-    if "cryptsetup" in unlock:
-        line += f"; `cryptsetup bitlkOpen --test-passphrase` takes {ratio(unlock['cryptsetup']['seconds'] / own['seconds'])} times as long"
-    lines += ["", line + "."]
-    return "\n".join(lines) + "\n"
+    peak = max(found["fve"]["resident"] for found in results.values())
+    return lines + ["", f"Peak resident memory of an fve mount: {peak:.0f} MiB."]
 
 
-def machine():
-    """The processor model and its AES and SHA instructions, for the head of the table."""
-    text = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*: (.*)", text)
-    flags = re.search(r"flags\s*: (.*)", text)
-    wanted = ["aes", "avx2", "avx512f", "vaes", "vpclmulqdq", "sha_ni"]
-    present = [flag for flag in wanted if flags and flag in flags[1].split()]
-    absent = [flag for flag in wanted if flag not in present]
-    return (
-        f"{model[1] if model else 'unknown processor'}, {os.cpu_count()} cores, with "
-        f"{' '.join(present)}, without {' '.join(absent) or 'none of these'}; Linux {os.uname().release}"
-    )
+DECRYPT_LEGEND = (
+    "The column `fve` is in seconds. The other columns say how many times as long the other program takes, and in brackets "
+    "how many times as much CPU time. The last column says how far a round was from the median at most."
+)
 
 
-def write_page(text):
+def table_of_decrypt(title, results):
+    names = [name for name in next(iter(results.values())) if name != "fve"]
+    lines = [
+        f"{title} {DECRYPT_LEGEND}",
+        "",
+        row(["volume", "fve"] + names + ["spread"]),
+        row(["---"] * (3 + len(names))),
+    ]
+    for method, found in results.items():
+        own = found["fve"]
+        cells = [method, f"{own['seconds']:.2f}"]
+        for name in names:
+            cells.append(f"{ratio(times(found, name, 'seconds'))} ({ratio(times(found, name, 'cpu'))})")
+        lines.append(row(cells + [spread_of(found, "seconds")]))
+    return lines
+
+
+def starts(volume, directory):
+    """Elapsed seconds of each thing that a user waits for before there is anything to read."""
+    mount = next(server for server in servers() if server.name == "fve")
+
+    def first_byte():
+        start = time.monotonic()
+        mount.start(volume, directory)
+        with open(mount.file, "rb", buffering=0) as opened:
+            opened.read(1)
+        elapsed = time.monotonic() - start
+        mount.stop()
+        return elapsed
+
+    return {
+        # What the system itself needs to start a program that does nothing.
+        "true": timed(["true"])["seconds"],
+        "fve --help": timed([FVE, "--help"])["seconds"],
+        "fve info": timed([FVE, "info", volume.path])["seconds"],
+        "first byte of fve mount": first_byte(),
+    }
+
+
+# Seconds.
+START_TARGETS = {"fve --help": 0.010, "fve info": 0.010, "first byte of fve mount": 0.150}
+LARGEST_PROGRAM = 6 * MIB
+
+
+def measure_start(volume, rounds, work):
+    """The lines about the time until something can be read, and the size of the program."""
+    samples = Samples()
+    directory = work / "start"
+    directory.mkdir(exist_ok=True)
+    for _ in range(4 * rounds):
+        samples.add(starts(volume, directory))
+    lines = [
+        "The time until there is something to read, in milliseconds, and how far a round was from the median at most. `true` does "
+        "nothing: that is what the system needs to start a program, and this script to notice its end.",
+        "",
+        row(["what", "ms", "spread", "target"]),
+        row(["---"] * 4),
+    ]
+    for name in samples.rounds[0]:
+        limit = START_TARGETS.get(name)
+        target = "" if limit is None else f"{limit * 1000:.0f}: {'met' if samples[name] <= limit else 'missed'}"
+        lines.append(row([f"`{name}`", f"{samples[name] * 1000:.1f}", f"{samples.spread(name):.0%}", target]))
+    stripped = work / "stripped"
+    run("strip", "-o", stripped, FVE)
+    size = stripped.stat().st_size
+    met = "met" if size <= LARGEST_PROGRAM else "missed"
+    return lines + ["", f"The stripped program with the default features has {size / MIB:.2f} MiB (at most {LARGEST_PROGRAM // MIB}: {met})."]
+
+
+def table_of_unlock(found):
+    own = found["fve"]["seconds"]
+    line = f"Unlocking with a recovery password: {own:.2f} s"
+    if "cryptsetup" in found:
+        longer = ratio(times(found, "cryptsetup", "seconds"))
+        line += f"; `cryptsetup bitlkOpen --test-passphrase` takes {longer} times as long"
+    return [f"{line}. A round was at most {spread_of(found, 'seconds')} from the median."]
+
+
+def write_page(text, start, end):
+    """Puts a text between two lines of the page."""
     page = ROOT / "docs" / "benchmarks.md"
     content = page.read_text()
-    before, start, rest = content.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        sys.exit(f"{page} has no lines {START} and {END}")
-    page.write_text(f"{before}{START}\n{text}{END}{after}")
+    before, found, rest = content.partition(start)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        sys.exit(f"{page} has no lines {start} and {end}")
+    page.write_text(f"{before}{start}\n{text}{end}{after}")
+
+
+PIPE_TARGETS = [Target("cat", "seconds", 0.9, "at least 0.9 times the throughput of cat")]
+DECRYPT_TARGETS = [
+    Target("copy", "seconds", 1 / 1.15, "at most 1.15 times the time of copy"),
+    Target("copy", "cpu", 1 / 1.5, "at most 1.5 times the CPU time of copy"),
+]
+
+
+def measured(piece, volumes, options, work):
+    """The lines of a piece."""
+    if piece == "unlock":
+        return table_of_unlock(compare_unlock(volumes[-1], options.rounds))
+    if piece == "start":
+        return measure_start(volumes[0], options.rounds, work)
+    if piece == "decrypt":
+        results = compare_decrypt(volumes, options.rounds, work)
+        title = "`decrypt` to a file, including `sync`. 'copy' writes the same plaintext in the same way without decrypting."
+        lines, targets = table_of_decrypt(title, results), DECRYPT_TARGETS
+    elif piece == "pipe":
+        results = compare_pipe(volumes, options.rounds)
+        title = "`decrypt -` to a pipe, and `cat` of the same plaintext, until a program has read everything in blocks of 1 MiB."
+        lines, targets = table_of_decrypt(title, results), PIPE_TARGETS
+    else:
+        results = compare_mounts(READINGS[piece], volumes, options.rounds, options.seconds)
+        lines, targets = table_of_reading(piece, results), READINGS[piece].targets
+    verdicts, missing = against_targets(results, targets)
+    if options.profile:
+        # One method shows what limits the others too.
+        for volume in [volume for volume in volumes if volume.method in missing][:1]:
+            verdicts += profiles(piece, volume, work)
+    return lines + verdicts
+
+
+def profiles(piece, volume, work):
+    """Where the time goes in fve, and in the upper bound."""
+    lines = []
+    recorded = machine.Profile(work / "profile")
+    if piece == "pipe":
+        for name, command in pipe_commands(volume).items():
+            with recorded:
+                read_all(command)
+            lines += recorded.lines(f"{volume.method}, {name}")
+        return lines
+    if piece == "decrypt":
+        out = work / "out"
+        for name, command in decrypt_commands(volume, out).items():
+            if name != "dislocker":
+                with recorded:
+                    run(*command)
+                out.unlink()
+                lines += recorded.lines(f"{volume.method}, {name}")
+        return lines
+    for server in servers():
+        if server.name in ("fve", "null"):
+            measure(server, volume, READINGS[piece].job, 5, recorded)
+            lines += recorded.lines(f"{volume.method}, {server.name}")
+    return lines
+
+
+PIECES = [*READINGS, "decrypt", "pipe", "unlock", "start"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pieces", nargs="*", metavar="PIECE", help=f"what to measure: {', '.join(PIECES)}; without it, all")
     parser.add_argument("--size", type=int, default=1024, help="size of each volume in MiB")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="time limit of one measurement")
+    parser.add_argument("--seconds", type=float, default=1, help="time limit of one reading")
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--job", action="append", help="measure only this kind of reading; may be repeated")
-    parser.add_argument("--work", help="directory to create the volumes in")
+    parser.add_argument("--loaded", action="store_true", help="measure also if other programs use the CPU")
+    parser.add_argument("--profile", action="store_true", help="say where the time goes where a target is missed")
+    parser.add_argument("--work", help="directory to create the volumes in; without it, reading from a disk may be measured too")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     options = parser.parse_args()
-    for name in list(JOBS):
-        if options.job and name not in options.job:
-            del JOBS[name]
+    pieces = options.pieces or PIECES
+    if unknown := set(pieces) - set(PIECES):
+        parser.error(f"unknown piece: {', '.join(unknown)}")
     run("cargo", "build", "--release", "--bin", "fve", "--example", "null_server",
         "--example", "copy_server", "--example", "copy_file", cwd=ROOT)
-    size = options.size * MIB
     with tempfile.TemporaryDirectory(prefix="fve-bench-", dir=options.work) as work:
         work = Path(work)
-        volumes = make_volumes(work, size, options.methods.split(","))
-        unlock = compare_unlock(volumes[-1], options.rounds)
-        mounts = compare_mounts(volumes, options.rounds, options.seconds)
-        decrypts = compare_decrypt([volumes[0], volumes[-1]], options.rounds, work)
-    text = table(mounts, decrypts, unlock, machine(), size, options.rounds)
-    print(text)
-    if options.write:
-        write_page(text)
+        volumes = make_volumes(work, options.size * MIB, options.methods.split(","))
+        for piece in pieces:
+            machine.check_quiet(options.loaded)
+            watch = machine.Watch()
+            lines = measured(piece, volumes, options, work)
+            head = f"{machine.description()}; {options.size} MiB, medians of {options.rounds}. {watch.sentence()}"
+            text = "\n".join([head, "", *lines]) + "\n"
+            print(text, flush=True)
+            if options.write:
+                name = f"table of {piece}"
+                write_page(text, f"<!-- {name}, made by benches/end_to_end.py -->", f"<!-- end of {name} -->")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 import end_to_end as shared
+import machine
 from end_to_end import FVE, MIB, ROOT, ratio, row, run, say
 
 START = "<!-- table of files, made by benches/files.py -->"
@@ -205,13 +206,12 @@ def main():
     text = table(found, ways, options, size)
     print(text)
     if options.write:
-        shared.START, shared.END = START, END
-        shared.write_page(text)
+        shared.write_page(text, START, END)
 
 
 def table(found, ways, options, size):
     lines = [
-        f"{shared.machine()}; medians of {options.rounds}.",
+        f"{machine.description()}; medians of {options.rounds}.",
         "",
         "The column `fve` is in seconds, for `fve cp -r` and `fve find`. The other columns say how many "
         "times as long it takes with `cp -r` and `find` in another mount.",
