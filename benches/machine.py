@@ -22,10 +22,9 @@ def description():
     flags = re.search(r"flags\s*: (.*)", text)
     present = [flag for flag in INSTRUCTIONS if flags and flag in flags[1].split()]
     absent = [flag for flag in INSTRUCTIONS if flag not in present]
-    return (
-        f"{model[1].strip() if model else 'unknown processor'}, {os.cpu_count()} cores, with "
-        f"{' '.join(present)}, without {' '.join(absent) or 'none of these'}; Linux {os.uname().release}"
-    )
+    without = f", without {' '.join(absent)}" if absent else ""
+    name = model[1].strip() if model else "unknown processor"
+    return f"{name}, {os.cpu_count()} cores, with {' '.join(present) or 'none'}{without}; Linux {os.uname().release}"
 
 
 def times():

@@ -256,8 +256,9 @@ impl<'a> Export<'a> {
         self.in_order(&mut Copied::new(output))
     }
 
-    /// The same for an open file that is written from its position on. It is faster than [`Export::to_stream`] if
-    /// that is a pipe: its reader gets the memory with the plaintext, not a copy.
+    /// Writes the volume to an open file, in order, from its position on. If the file is a pipe, its reader gets the
+    /// memory with the plaintext instead of a copy, which is faster than [`Export::to_stream`]. Missing bytes
+    /// before the end become zeros.
     ///
     /// # Errors
     /// As [`Export::to_file`].
@@ -278,8 +279,7 @@ impl<'a> Export<'a> {
             if self.is_cancelled() {
                 return Err(Failed::Interrupted);
             }
-            let piece_len = usize::try_from(len - start)
-                .map_or(PIECE as usize, |left| left.min(PIECE as usize));
+            let piece_len = PIECE.min(len - start) as usize;
             let piece = sink.buffer(piece_len).map_err(Failed::Write)?;
             missing.extend(self.read_piece(start, piece)?);
             if self.hash {

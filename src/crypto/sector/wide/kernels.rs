@@ -64,13 +64,15 @@ macro_rules! tweaks_by_multiplication {
     };
 }
 
-/// XTS over a sector, in parts. The blocks of a vector are equally far from each other in a part, so that the
-/// next vector's tweaks are these, doubled: half as many instructions as a multiplication.
+/// XTS over a sector, in parts. A part consists of as many lanes as a vector has blocks, and each block of a
+/// vector comes from another lane. So the tweaks of the next vector are those of this one, doubled, which takes
+/// half as many instructions as a multiplication.
 macro_rules! tweaks_by_doubling {
     ($features:literal) => {
-        /// Cipher blocks of a part, and how many of them each block of a vector goes through.
+        /// Cipher blocks of a part, and of a lane.
         const PART: usize = SECTOR_UNIT / 16;
         const LANE: usize = PART / BLOCKS;
+        const _: () = assert!(LANE * BLOCKS == PART && LANE.is_multiple_of(GROUP));
 
         /// Arguments of `times` for the first vector of a part, and for the next part.
         type Powers = [(Vector, Vector); 2];
@@ -94,11 +96,9 @@ macro_rules! tweaks_by_doubling {
             sector: &mut [u8],
         ) {
             let mut first = all(first);
-            for part in sector.as_chunks_mut::<16>().0.as_chunks_mut::<PART>().0 {
+            let blocks = sector.as_chunks_mut::<16>().0;
+            for lanes in blocks.as_chunks_mut::<LANE>().0.as_chunks_mut::<BLOCKS>().0 {
                 let mut now = times(first, apart.0, apart.1);
-                let [lanes] = part.as_chunks_mut::<LANE>().0.as_chunks_mut::<BLOCKS>().0 else {
-                    return;
-                };
                 for group in 0..LANE / GROUP {
                     let mut group = lanes
                         .each_mut()
