@@ -1,6 +1,8 @@
 //! The command line as a whole: all commands, and the general help.
 
-use clap::{ColorChoice, CommandFactory, Parser};
+use std::ffi::OsString;
+
+use clap::{Args, ColorChoice, CommandFactory, Parser};
 
 use crate::cli::commands::create::CreateArgs;
 use crate::cli::commands::decrypt::DecryptArgs;
@@ -36,13 +38,23 @@ use crate::cli::help;
 use crate::cli::lacking;
 use crate::cli::other_tools;
 use crate::cli::output::term;
-use crate::cli::run::{Run, commands};
+use crate::cli::run::{OneOf, Run, commands};
 
 /// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
 #[derive(Debug, Parser)]
 #[command(name = "fve", version, about, long_about = None, after_help = format!("{EXAMPLES}\n\nAll options, exit statuses, and options of other tools: 'fve --help'"),
     after_long_help = format!("{EXAMPLES}{}{}{}", exit_statuses(), other_tools::help(), lacking::help()))]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) every: EveryCommand,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Args)]
+pub(crate) struct EveryCommand {
     /// Say each step on standard error; repeat for more detail. No line contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
@@ -50,9 +62,6 @@ pub(crate) struct Cli {
     /// Print only errors on standard error: no notes, warnings or progress
     #[arg(short, long, global = true, display_order = 901)]
     pub(crate) quiet: bool,
-
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
 /// Examples for the main jobs.
@@ -79,64 +88,64 @@ commands! {
     /// The commands, in the order of the help.
     Command {
         /// List the BitLocker volumes of this machine, and where they are mounted
-        List(ListArgs),
+        "list" List(ListArgs),
         /// Show everything that can be known about a volume without a key
-        Info(InfoArgs),
+        "info" Info(InfoArgs),
         /// Check whether credentials unlock a volume, and which key protector; mounts nothing
-        Unlock(UnlockArgs),
+        "unlock" Unlock(UnlockArgs),
         /// Show the files of a volume in a directory, read-only
         #[cfg(feature = "fuse")]
-        Mount(MountArgs),
+        "mount" Mount(MountArgs),
         /// Unmount, after writing everything to disk
         #[cfg(feature = "fuse")]
-        Unmount(UnmountArgs),
+        "unmount" Unmount(UnmountArgs),
         /// List files of a volume, without mounting it
-        Ls(LsArgs),
+        "ls" Ls(LsArgs),
         /// Write files of a volume to standard output
-        Cat(CatArgs),
+        "cat" Cat(CatArgs),
         /// Copy files and directories of a volume
-        Cp(CpArgs),
+        "cp" Cp(CpArgs),
         /// Find files of a volume by name, type, size and time
-        Find(FindArgs),
+        "find" Find(FindArgs),
         /// Write the whole decrypted volume to a file, to a device or to standard output
-        Decrypt(DecryptArgs),
+        "decrypt" Decrypt(DecryptArgs),
         /// Serve the decrypted volume to other programs, over NBD
-        Serve(ServeArgs),
+        "serve" Serve(ServeArgs),
         /// Map the decrypted volume as a device of the kernel
         ///
         /// The kernel's dm-crypt decrypts the volume then, until 'fve unmap' ends that; no program of
         /// fve has to run. Only root can do it. SOURCE must be a block device or a raw image.
         #[cfg(feature = "map")]
-        Map(MapArgs),
+        "map" Map(MapArgs),
         /// Remove a device that 'fve map' has made
         ///
         /// Devices that cryptsetup made for BitLocker volumes can be removed, too; those of other kinds
         /// cannot.
         #[cfg(feature = "map")]
-        Unmap(UnmapArgs),
+        "unmap" Unmap(UnmapArgs),
         /// Create a new volume in a file or on a block device
-        Create(CreateArgs),
+        "create" Create(CreateArgs),
         /// Check recovery passwords, search for unreadable digits, and find saved ones
-        Recovery(RecoveryArgs),
+        "recovery" Recovery(RecoveryArgs),
         /// Show a volume's history, and why Windows may have asked for the recovery password
-        Report(ReportArgs),
+        "report" Report(ReportArgs),
         /// Show the status of the TPM, and whether it would unlock a volume
-        Tpm(TpmArgs),
+        "tpm" Tpm(TpmArgs),
         /// Network Unlock: find servers, run a server, manage its certificates and policy
         #[cfg(feature = "network")]
-        NetworkUnlock(NetworkUnlockArgs),
+        "network-unlock" NetworkUnlock(NetworkUnlockArgs),
         /// List and change the key protectors of a volume
-        Protector(ProtectorArgs),
+        "protector" Protector(ProtectorArgs),
         /// Back up or restore the metadata of a volume
-        Metadata(MetadataArgs),
+        "metadata" Metadata(MetadataArgs),
         /// Find volumes whose boot record or partition table is lost, and rebuild it
-        Repair(RepairArgs),
+        "repair" Repair(RepairArgs),
         /// Save keys of a volume to a file, and print the table that maps it
-        Export(ExportArgs),
+        "export" Export(ExportArgs),
         /// Print shell completions
-        Completions(CompletionsArgs),
+        "completions" Completions(CompletionsArgs),
         /// Show the manual page of a command, or write all pages to a directory
-        Man(ManArgs),
+        "man" Man(ManArgs),
 }
 }
 
@@ -148,6 +157,18 @@ pub(crate) fn command() -> clap::Command {
         false => ColorChoice::Never,
     };
     help::arranged(other_tools::accepting_read_only(Cli::command())).color(color)
+}
+
+/// Only the command that the arguments name, as it is parsed, without its help. The whole command line takes longer to
+/// build than most commands to run.
+pub(crate) fn named_by(arguments: &[OsString]) -> Option<clap::Command> {
+    // No option before the command has a value.
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let name = words.skip_while(|word| word.starts_with('-')).next()?;
+    let all = EveryCommand::augment_args(clap::Command::new("fve"));
+    Some(other_tools::accepting_read_only(
+        all.subcommand(Command::named(name)?),
+    ))
 }
 
 impl Run for CompletionsArgs {
@@ -164,10 +185,50 @@ impl Run for ManArgs {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     #[test]
     fn the_command_line_has_no_conflicts() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_alone_is_parsed_like_one_of_all() {
+        let parsed = |command: clap::Command, line: &[OsString]| {
+            let matches = command.try_get_matches_from(line).ok()?;
+            Some(format!("{:?}", Cli::from_arg_matches(&matches).ok()?))
+        };
+        let lines = [
+            "info v.img",
+            "-qv --verbose info v.img --json",
+            "info -v -- v.img",
+            "list",
+            "unlock v.img --password-file pw",
+            "decrypt -r v.img out --offset 512",
+            "recovery check -",
+            "protector list --quiet v.img",
+            "export dm-table v.img",
+            #[cfg(feature = "fuse")]
+            "mount --read-only v.img /mnt",
+            #[cfg(feature = "network")]
+            "network-unlock probe --certificate server.cer",
+        ];
+        for line in lines {
+            let words = std::iter::once("fve").chain(line.split(' '));
+            let line: Vec<_> = words.map(OsString::from).collect();
+            let alone = parsed(named_by(&line).unwrap(), &line);
+            assert_eq!(alone, parsed(command(), &line), "{line:?}");
+            assert!(alone.is_some(), "{line:?}");
+        }
+        for one in command().get_subcommands() {
+            let line = ["fve", one.get_name()].map(OsString::from);
+            assert!(named_by(&line).is_some(), "{line:?}");
+        }
+        for line in [&["fve"][..], &["fve", "-V"], &["fve", "v.img", "info"]] {
+            let line: Vec<_> = line.iter().map(OsString::from).collect();
+            assert!(named_by(&line).is_none(), "{line:?}");
+        }
     }
 }

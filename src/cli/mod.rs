@@ -86,8 +86,8 @@ pub(crate) fn run() -> ExitCode {
             };
         }
     };
-    start_logging(cli.verbose);
-    if cli.quiet {
+    start_logging(cli.every.verbose);
+    if cli.every.quiet {
         term::be_quiet();
     }
     process::keep_secrets_in_memory();
@@ -126,7 +126,18 @@ fn translated(arguments: Vec<OsString>) -> Result<Translated, Failure> {
 /// Parses the arguments, and records which of them no message may repeat. Returns the command and
 /// the words that name it, each followed by a space.
 fn parse(arguments: &[OsString]) -> Result<(Cli, String), clap::Error> {
-    let mut command = command::command();
+    let alone = command::named_by(arguments).map(|command| parse_as(command, arguments));
+    match alone {
+        Some(Ok(parsed)) => Ok(parsed),
+        // Help and messages name other commands, too.
+        _ => parse_as(command::command(), arguments),
+    }
+}
+
+fn parse_as(
+    mut command: clap::Command,
+    arguments: &[OsString],
+) -> Result<(Cli, String), clap::Error> {
     let matches = command.try_get_matches_from_mut(arguments)?;
     unrepeated::remember(&command, &matches, is_credential);
     if credentials::forbids_asking(&matches) {

@@ -27,13 +27,19 @@ impl<T: Run> Run for Box<T> {
     }
 }
 
-/// Defines an enum of commands for clap, and the method that returns the chosen one.
+/// Commands, of which one can be had without building all.
+pub(crate) trait OneOf {
+    /// The command with this name, without its help.
+    fn named(name: &str) -> Option<clap::Command>;
+}
+
+/// Defines an enum of commands for clap, each with the word that names it, and the method that returns the chosen one.
 macro_rules! commands {
-    ($(#[$outer:meta])* $name:ident { $($(#[$meta:meta])* $variant:ident($args:ty),)* }) => {
+    ($(#[$outer:meta])* $name:ident { $($(#[$meta:meta])* $word:literal $variant:ident($args:ty),)* }) => {
         $(#[$outer])*
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum $name {
-            $($(#[$meta])* $variant($args),)*
+            $($(#[$meta])* #[command(name = $word)] $variant($args),)*
         }
 
         impl $name {
@@ -43,6 +49,16 @@ macro_rules! commands {
                 match self {
                     $($(#[$meta])* Self::$variant(args) => args,)*
                 }
+            }
+        }
+
+        impl $crate::cli::run::OneOf for $name {
+            #[allow(unused_doc_comments)]
+            fn named(name: &str) -> Option<clap::Command> {
+                $($(#[$meta])* if name == $word {
+                    return Some(<$args as clap::Args>::augment_args(clap::Command::new($word)));
+                })*
+                None
             }
         }
     };

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use fve::guid::Guid;
 use fve::source::is_nbd_address;
@@ -106,8 +107,12 @@ fn collect(
     hidden: &mut Vec<Hidden>,
 ) {
     for argument in command.get_arguments() {
-        let values = matches.try_get_raw(argument.get_id().as_str());
-        for value in values.ok().flatten().into_iter().flatten() {
+        let id = argument.get_id().as_str();
+        // Defaults are no words of the command line.
+        let is_given = matches.try_contains_id(id).is_ok()
+            && matches.value_source(id) != Some(ValueSource::DefaultValue);
+        let values = is_given.then(|| matches.get_raw(id)).flatten();
+        for value in values.into_iter().flatten() {
             if may_be_secret(argument, value, is_credential) {
                 hidden.push(Hidden {
                     word: Zeroizing::new(value.to_string_lossy().into_owned()),

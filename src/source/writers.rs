@@ -48,9 +48,10 @@ impl System {
             Node::File { .. } => own.iter().any(|part| part.node == node),
             Node::Device { .. } => share_bytes(&own, &self.with_backing(NodeRange::whole(node))),
         };
+        let own_process = std::process::id();
         read_dir("/proc").ok()?.flatten().find_map(|entry| {
             let process: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let other = process != std::process::id();
+            let other = process != own_process;
             (other && writes(&entry.path(), &changes_own)).then(|| Writer::of_process(process))
         })
     }

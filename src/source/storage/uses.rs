@@ -1,5 +1,6 @@
 //! How the system uses a file or device: mounts, swap space, devices that it backs.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::overlaid::{is_own, keeps_changes};
@@ -174,6 +175,11 @@ impl System {
             .flatten()
             .flatten()
         {
+            // The kernel makes loop devices in advance; machines have dozens that are backed by nothing.
+            let is_loop = entry.file_name().as_bytes().starts_with(b"loop");
+            if is_loop && !entry.path().join("loop").exists() {
+                continue;
+            }
             let Some(node) = device_in(&entry.path()) else {
                 continue;
             };

@@ -40,16 +40,16 @@ commands! {
     /// The commands for Network Unlock.
     NetworkUnlockCommand {
         /// Test a server, including those of Microsoft. Only its certificate is needed
-        Probe(probe::ProbeArgs),
+        "probe" Probe(probe::ProbeArgs),
         /// Answer Network Unlock requests, in place of Windows Deployment Services
         #[cfg(feature = "network-server")]
-        Serve(Box<serve::ServeArgs>),
+        "serve" Serve(Box<serve::ServeArgs>),
         /// Make a key and a certificate for Network Unlock, or show certificates
         #[cfg(feature = "network-server")]
-        Certificate(certificate::CertificateArgs),
+        "certificate" Certificate(certificate::CertificateArgs),
         /// Check a policy file (bde-network-unlock.ini), and say which addresses are served
         #[cfg(feature = "network-server")]
-        CheckPolicy(check_policy::CheckPolicyArgs),
+        "check-policy" CheckPolicy(check_policy::CheckPolicyArgs),
     }
 }
 

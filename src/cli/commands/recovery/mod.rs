@@ -32,14 +32,14 @@ commands! {
     /// The subcommands of `fve recovery`.
     RecoveryCommand {
         /// Check a recovery password block by block, and suggest corrections
-        Check(CheckArgs),
+        "check" Check(CheckArgs),
         /// Find unreadable digits of a recovery password by trying them on the volume
-        Search(SearchArgs),
+        "search" Search(SearchArgs),
         /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
-        Hash(HashArgs),
+        "hash" Hash(HashArgs),
         /// Find a saved recovery password in files or in Active Directory: by ID, by computer, or
         /// for a volume
-        Lookup(LookupArgs),
+        "lookup" Lookup(LookupArgs),
 }
 }
 

@@ -22,7 +22,7 @@ commands! {
     /// How the volume is served.
     ServeCommand {
         /// Serve the decrypted volume over NBD, the protocol of virtual machines and disk tools
-        Nbd(NbdArgs),
+        "nbd" Nbd(NbdArgs),
     }
 }
 
