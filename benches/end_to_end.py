@@ -29,6 +29,7 @@ import re
 import resource
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,15 @@ class Volume:
 
     def startup_key(self):
         return next(self.secrets.glob("*.BEK"))
+
+    def writable(self):
+        """The longest range between copies of the metadata, in bytes: start and length."""
+        header = self.path.open("rb").read(512)
+        places = sorted([0, *struct.unpack_from("<3Q", header, 176), self.size])
+        start, end = max(zip(places, places[1:]), key=lambda pair: pair[1] - pair[0])
+        # The moved first sectors and what else belongs to a copy come after it.
+        start += 2 * MIB
+        return start, (end - start) // MIB * MIB
 
 
 class Server:
@@ -200,10 +210,31 @@ def servers():
     ]
 
 
+def writers():
+    return [
+        Server("fve", fve_command("--read-write"), "volume"),
+        Server(
+            "dislocker",
+            lambda volume, directory: [
+                "dislocker-fuse", "-V", volume.path, "-f", volume.startup_key(), "--", "-f", directory,
+            ],
+            "dislocker-file",
+            "dislocker-fuse",
+        ),
+        Server(
+            "copy",
+            lambda volume, directory: [
+                RELEASE / "examples/copy_server", volume.plaintext, directory, "--read-write",
+            ],
+            "volume",
+        ),
+    ]
+
+
 def sequential(block):
     """Reads the file from start to end; returns the number of bytes and the seconds."""
 
-    def job(file, size, seconds):
+    def job(file, volume, seconds):
         # Stops at the time limit or at the end of the file.
         start = time.monotonic()
         limit = start + seconds
@@ -220,20 +251,39 @@ def sequential(block):
     return job
 
 
-def random(depth):
-    """Reads 4 KiB at random offsets in `depth` threads; returns the number of bytes and the seconds, without those in which
-    fio starts."""
+def fio(kind, file, seconds, *options):
+    """What fio reports of a job of one kind, `read` or `write`: the number of bytes and the seconds, without those in which it
+    starts."""
+    done = run(
+        "fio", "--name=job", f"--filename={file}", "--ioengine=psync", "--thread", "--group_reporting",
+        f"--runtime={max(1, round(seconds))}", "--time_based", "--output-format=json", "--randseed=7", *options,
+    )
+    text = done.stdout.decode()
+    found = json.loads(text[text.index("{"):])["jobs"][0][kind]
+    return found["io_bytes"], found["runtime"] / 1000
 
-    def job(file, size, seconds):
-        done = run(
-            "fio", "--name=random", f"--filename={file}", "--readonly", "--rw=randread", "--bs=4k",
-            "--ioengine=psync", "--thread", f"--numjobs={depth}", "--group_reporting",
-            f"--runtime={max(1, round(seconds))}", "--time_based", f"--size={size}", "--norandommap",
-            "--output-format=json", "--randseed=7",
+
+def random(depth):
+    """Reads 4 KiB at random offsets in `depth` threads."""
+
+    def job(file, volume, seconds):
+        return fio(
+            "read", file, seconds, "--readonly", "--rw=randread", "--bs=4k", f"--numjobs={depth}",
+            f"--size={volume.size // 4096 * 4096}", "--norandommap",
         )
-        text = done.stdout.decode()
-        read = json.loads(text[text.index("{"):])["jobs"][0]["read"]
-        return read["io_bytes"], read["runtime"] / 1000
+
+    return job
+
+
+def writing(order, block, flushed):
+    """Writes blocks in an order, `write` or `randwrite`, and calls fsync(2) after each if they are to be flushed."""
+
+    def job(file, volume, seconds):
+        start, length = volume.writable()
+        return fio(
+            "write", file, seconds, f"--rw={order}", f"--bs={block}", f"--offset={start}", f"--size={length}",
+            "--fallocate=none", "--norandommap", f"--fsync={int(flushed)}",
+        )
 
     return job
 
@@ -277,11 +327,15 @@ def against_targets(results, targets):
 
 
 class Reading:
-    """A kind of reading, which is a piece of this script. `without`: servers that are not measured. `targets`: what fve is
-    to reach."""
+    """A kind of reading or writing, which is a piece of this script. `without`: servers that are not measured. `targets`: what
+    fve is to reach."""
 
-    def __init__(self, name, job, without, targets):
-        self.name, self.job, self.without, self.targets = name, job, without, targets
+    def __init__(self, name, job, without, targets, writes=False):
+        self.name, self.job, self.without, self.targets, self.writes = name, job, without, targets, writes
+
+    def servers(self):
+        found = writers() if self.writes else servers()
+        return [server for server in found if server.name not in self.without]
 
 
 DIRECT = ("fve --direct-io", "copy, direct", "null, direct")
@@ -293,6 +347,16 @@ READINGS = {
     "random": Reading("random 4 KiB", random(1), DIRECT, [rate_target("null", 0.9), rate_target("dislocker", 2)]),
     "parallel": Reading(
         "random 4 KiB, 32 at a time", random(32), DIRECT, [rate_target("null", 0.8), rate_target("dislocker", 3)],
+    ),
+    "write": Reading(
+        "sequential 1 MiB", writing("write", "1M", False), (), [rate_target("dislocker", 3)], writes=True,
+    ),
+    "write-flushed": Reading(
+        "sequential 1 MiB, each flushed", writing("write", "1M", True), (), [rate_target("dislocker", 3)], writes=True,
+    ),
+    "write-random": Reading("random 4 KiB", writing("randwrite", "4k", False), (), [], writes=True),
+    "write-random-flushed": Reading(
+        "random 4 KiB, each flushed", writing("randwrite", "4k", True), (), [], writes=True,
     ),
 }
 
@@ -312,7 +376,7 @@ def measure(server, volume, job, seconds, profile=None):
         server.start(volume, directory)
         served, read = server.cpu(), client_cpu()
         with profile or contextlib.nullcontext():
-            done, elapsed = job(server.file, volume.size // 4096 * 4096, seconds)
+            done, elapsed = job(server.file, volume, seconds)
         cpu = server.cpu() - served
         cpu_all = cpu + client_cpu() - read
         resident = server.resident()
@@ -356,17 +420,15 @@ def timed(command, inputs=None):
 def compare_mounts(reading, volumes, rounds, seconds):
     """What was measured with each server, for each method. Direct I/O is meant for sequential reads
     in large blocks, and is measured only with these."""
-    for server in servers():
+    for server in reading.servers():
         if server.missing:
             say(f"skipped: {server.name} is not installed")
     results = {}
     for volume in volumes:
         present = [
             server
-            for server in servers()
-            if not server.missing
-            and server.name not in reading.without
-            and volume.method not in server.refuses
+            for server in reading.servers()
+            if not server.missing and volume.method not in server.refuses
         ]
         found = results[volume.method] = {server.name: Samples() for server in present}
         for number in range(rounds):
@@ -495,18 +557,21 @@ def row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-READING_LEGEND = (
-    "The column `fve` is the throughput of fve's cached mount in MB/s. The other columns say how many times as fast that is "
-    "as the other server, and in brackets how many times as much CPU time per byte (server and reader) the other server "
-    "needs. The last column says how far a round was from the median at most."
-)
+def legend_of(reading):
+    mount, user = ("mount", "writer") if reading.writes else ("cached mount", "reader")
+    return (
+        f"The column `fve` is the throughput of fve's {mount} in MB/s. The other columns say how many times as fast that is as "
+        f"the other server, and in brackets how many times as much CPU time per byte (server and {user}) the other server "
+        "needs. The last column says how far a round was from the median at most."
+    )
 
 
 def table_of_reading(piece, results):
+    reading = READINGS[piece]
     names = max((list(found) for found in results.values()), key=len)
     others = [name for name in names if name != "fve"]
     lines = [
-        f"Reading through a mount: {READINGS[piece].name}. {READING_LEGEND}",
+        f"{'Writing' if reading.writes else 'Reading'} through a mount: {reading.name}. {legend_of(reading)}",
         "",
         row(["volume", "fve"] + others + ["spread"]),
         row(["---"] * (3 + len(others))),
@@ -520,7 +585,7 @@ def table_of_reading(piece, results):
         lines.append(row(cells + [spread_of(found, "rate")]))
     lines += [""] + [
         f"{server.name} cannot unlock volumes encrypted with {method}."
-        for server in servers()
+        for server in reading.servers()
         for method in server.refuses
         if method in results and not server.missing
     ]
@@ -674,9 +739,11 @@ def profiles(piece, volume, work):
                 out.unlink()
                 lines += recorded.lines(f"{volume.method}, {name}")
         return lines
-    for server in servers():
-        if server.name in ("fve", "null"):
-            measure(server, volume, READINGS[piece].job, 5, recorded)
+    reading = READINGS[piece]
+    bound = "copy" if reading.writes else "null"
+    for server in reading.servers():
+        if server.name in ("fve", bound):
+            measure(server, volume, reading.job, 5, recorded)
             lines += recorded.lines(f"{volume.method}, {server.name}")
     return lines
 
