@@ -306,21 +306,12 @@ fn the_manual_lists_every_environment_variable_that_is_read() {
 fn commands() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/command.rs");
     let text = fs::read_to_string(path).expect("source");
-    let variants = text.lines().filter_map(|line| {
-        let (name, arguments) = line.trim().strip_suffix("),")?.split_once('(')?;
-        (arguments.strip_suffix("Args") == Some(name)).then_some(name)
+    let named = text.lines().filter_map(|line| {
+        // `"network-unlock" NetworkUnlock(NetworkUnlockArgs),`
+        let (word, variant) = line.trim().strip_prefix('"')?.split_once("\" ")?;
+        variant.ends_with("Args),").then(|| word.to_owned())
     });
-    let kebab = |name: &str| {
-        let mut word = String::new();
-        for c in name.chars() {
-            if c.is_ascii_uppercase() && !word.is_empty() {
-                word.push('-');
-            }
-            word.push(c.to_ascii_lowercase());
-        }
-        word
-    };
-    variants.map(kebab).collect()
+    named.collect()
 }
 
 /// An option or command of fve that a string names.
