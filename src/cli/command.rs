@@ -163,8 +163,8 @@ pub(crate) fn command() -> clap::Command {
 /// build than most commands to run.
 pub(crate) fn named_by(arguments: &[OsString]) -> Option<clap::Command> {
     // No option before the command has a value.
-    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    let name = words.skip_while(|word| word.starts_with('-')).next()?;
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let name = words.find(|word| !word.starts_with('-'))?;
     let all = EveryCommand::augment_args(clap::Command::new("fve"));
     Some(other_tools::accepting_read_only(
         all.subcommand(Command::named(name)?),
