@@ -326,7 +326,7 @@ def against_targets(results, targets):
     return (["", "Targets:", "", *lines] if lines else []), dict.fromkeys(methods)
 
 
-class Reading:
+class Access:
     """A kind of reading or writing, which is a piece of this script. `without`: servers that are not measured. `targets`: what
     fve is to reach."""
 
@@ -339,23 +339,23 @@ class Reading:
 
 
 DIRECT = ("fve --direct-io", "copy, direct", "null, direct")
-READINGS = {
-    "sequential": Reading(
+ACCESSES = {
+    "sequential": Access(
         "sequential 1 MiB", sequential(MIB), ("fve, same session",), [rate_target("null", 0.85), rate_target("fve --direct-io", 0.9)],
     ),
-    "small": Reading("sequential 16 KiB", sequential(16 << 10), (*DIRECT, "fve, same session"), []),
-    "random": Reading("random 4 KiB", random(1), DIRECT, [rate_target("null", 0.9), rate_target("dislocker", 2)]),
-    "parallel": Reading(
+    "small": Access("sequential 16 KiB", sequential(16 << 10), (*DIRECT, "fve, same session"), []),
+    "random": Access("random 4 KiB", random(1), DIRECT, [rate_target("null", 0.9), rate_target("dislocker", 2)]),
+    "parallel": Access(
         "random 4 KiB, 32 at a time", random(32), DIRECT, [rate_target("null", 0.8), rate_target("dislocker", 3)],
     ),
-    "write": Reading(
+    "write": Access(
         "sequential 1 MiB", writing("write", "1M", False), (), [rate_target("dislocker", 3)], writes=True,
     ),
-    "write-flushed": Reading(
+    "write-flushed": Access(
         "sequential 1 MiB, each flushed", writing("write", "1M", True), (), [rate_target("dislocker", 3)], writes=True,
     ),
-    "write-random": Reading("random 4 KiB", writing("randwrite", "4k", False), (), [], writes=True),
-    "write-random-flushed": Reading(
+    "write-random": Access("random 4 KiB", writing("randwrite", "4k", False), (), [], writes=True),
+    "write-random-flushed": Access(
         "random 4 KiB, each flushed", writing("randwrite", "4k", True), (), [], writes=True,
     ),
 }
@@ -417,24 +417,24 @@ def timed(command, inputs=None):
     return {"seconds": time.monotonic() - start, "cpu": client_cpu() - cpu}
 
 
-def compare_mounts(reading, volumes, rounds, seconds):
+def compare_mounts(access, volumes, rounds, seconds):
     """What was measured with each server, for each method. Direct I/O is meant for sequential reads
     in large blocks, and is measured only with these."""
-    for server in reading.servers():
+    for server in access.servers():
         if server.missing:
             say(f"skipped: {server.name} is not installed")
     results = {}
     for volume in volumes:
         present = [
             server
-            for server in reading.servers()
+            for server in access.servers()
             if not server.missing and volume.method not in server.refuses
         ]
         found = results[volume.method] = {server.name: Samples() for server in present}
         for number in range(rounds):
             for server in present:
-                say(f"{volume.method}, {reading.name}, round {number + 1}: {server.name}")
-                found[server.name].add(measure(server, volume, reading.job, seconds))
+                say(f"{volume.method}, {access.name}, round {number + 1}: {server.name}")
+                found[server.name].add(measure(server, volume, access.job, seconds))
     return results
 
 
@@ -557,8 +557,8 @@ def row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def legend_of(reading):
-    mount, user = ("mount", "writer") if reading.writes else ("cached mount", "reader")
+def legend_of(access):
+    mount, user = ("mount", "writer") if access.writes else ("cached mount", "reader")
     return (
         f"The column `fve` is the throughput of fve's {mount} in MB/s. The other columns say how many times as fast that is as "
         f"the other server, and in brackets how many times as much CPU time per byte (server and {user}) the other server "
@@ -566,12 +566,12 @@ def legend_of(reading):
     )
 
 
-def table_of_reading(piece, results):
-    reading = READINGS[piece]
+def table_of_access(piece, results):
+    access = ACCESSES[piece]
     names = max((list(found) for found in results.values()), key=len)
     others = [name for name in names if name != "fve"]
     lines = [
-        f"{'Writing' if reading.writes else 'Reading'} through a mount: {reading.name}. {legend_of(reading)}",
+        f"{'Writing' if access.writes else 'Reading'} through a mount: {access.name}. {legend_of(access)}",
         "",
         row(["volume", "fve"] + others + ["spread"]),
         row(["---"] * (3 + len(others))),
@@ -585,7 +585,7 @@ def table_of_reading(piece, results):
         lines.append(row(cells + [spread_of(found, "rate")]))
     lines += [""] + [
         f"{server.name} cannot unlock volumes encrypted with {method}."
-        for server in reading.servers()
+        for server in access.servers()
         for method in server.refuses
         if method in results and not server.missing
     ]
@@ -710,8 +710,8 @@ def measured(piece, volumes, options, work):
         title = "`decrypt -` to a pipe, and `cat` of the same plaintext, until a program has read everything in blocks of 1 MiB."
         lines, targets = table_of_decrypt(title, results), PIPE_TARGETS
     else:
-        results = compare_mounts(READINGS[piece], volumes, options.rounds, options.seconds)
-        lines, targets = table_of_reading(piece, results), READINGS[piece].targets
+        results = compare_mounts(ACCESSES[piece], volumes, options.rounds, options.seconds)
+        lines, targets = table_of_access(piece, results), ACCESSES[piece].targets
     verdicts, missing = against_targets(results, targets)
     if options.profile:
         # One method shows what limits the others too.
@@ -739,16 +739,16 @@ def profiles(piece, volume, work):
                 out.unlink()
                 lines += recorded.lines(f"{volume.method}, {name}")
         return lines
-    reading = READINGS[piece]
-    bound = "copy" if reading.writes else "null"
-    for server in reading.servers():
+    access = ACCESSES[piece]
+    bound = "copy" if access.writes else "null"
+    for server in access.servers():
         if server.name in ("fve", bound):
-            measure(server, volume, reading.job, 5, recorded)
+            measure(server, volume, access.job, 5, recorded)
             lines += recorded.lines(f"{volume.method}, {server.name}")
     return lines
 
 
-PIECES = [*READINGS, "decrypt", "pipe", "unlock", "start"]
+PIECES = [*ACCESSES, "decrypt", "pipe", "unlock", "start"]
 
 
 def main():
@@ -756,7 +756,7 @@ def main():
     parser.add_argument("pieces", nargs="*", metavar="PIECE", help=f"what to measure: {', '.join(PIECES)}; without it, all")
     parser.add_argument("--size", type=int, default=1024, help="size of each volume in MiB")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1, help="time limit of one reading")
+    parser.add_argument("--seconds", type=float, default=1, help="time limit of one measurement")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--loaded", action="store_true", help="measure also if other programs use the CPU")
     parser.add_argument("--profile", action="store_true", help="say where the time goes where a target is missed")

@@ -46,7 +46,7 @@ use crate::cli::run::{OneOf, Run, commands};
     after_long_help = format!("{EXAMPLES}{}{}{}", exit_statuses(), other_tools::help(), lacking::help()))]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) every: EveryCommand,
+    pub(crate) general: GeneralArgs,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -54,7 +54,7 @@ pub(crate) struct Cli {
 
 /// Options that every command has.
 #[derive(Debug, Args)]
-pub(crate) struct EveryCommand {
+pub(crate) struct GeneralArgs {
     /// Say each step on standard error; repeat for more detail. No line contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
@@ -159,13 +159,13 @@ pub(crate) fn command() -> clap::Command {
     help::arranged(other_tools::accepting_read_only(Cli::command())).color(color)
 }
 
-/// Only the command that the arguments name, as it is parsed, without its help. The whole command line takes longer to
-/// build than most commands to run.
+/// The command line with only the command that the arguments name. It can parse them, but has no help to show.
+/// Building all commands takes longer than most commands run.
 pub(crate) fn named_by(arguments: &[OsString]) -> Option<clap::Command> {
     // No option before the command has a value.
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
     let name = words.find(|word| !word.starts_with('-'))?;
-    let all = EveryCommand::augment_args(clap::Command::new("fve"));
+    let all = GeneralArgs::augment_args(clap::Command::new("fve"));
     Some(other_tools::accepting_read_only(
         all.subcommand(Command::named(name)?),
     ))

@@ -86,8 +86,8 @@ pub(crate) fn run() -> ExitCode {
             };
         }
     };
-    start_logging(cli.every.verbose);
-    if cli.every.quiet {
+    start_logging(cli.general.verbose);
+    if cli.general.quiet {
         term::be_quiet();
     }
     process::keep_secrets_in_memory();
@@ -129,7 +129,7 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, String), clap::Error> {
     let alone = command::named_by(arguments).map(|command| parse_as(command, arguments));
     match alone {
         Some(Ok(parsed)) => Ok(parsed),
-        // Help and messages name other commands, too.
+        // What is shown now, help or a message, may name any command.
         _ => parse_as(command::command(), arguments),
     }
 }

@@ -27,9 +27,9 @@ impl<T: Run> Run for Box<T> {
     }
 }
 
-/// Commands, of which one can be had without building all.
+/// An enum of commands that can build one of them without the others.
 pub(crate) trait OneOf {
-    /// The command with this name, without its help.
+    /// The command with this name, with its options and without the text that describes it.
     fn named(name: &str) -> Option<clap::Command>;
 }
 

@@ -122,7 +122,8 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
 /// another device. `None` if nothing of the kind can be seen.
 pub fn changed_by(extent: &Extent) -> Option<String> {
     let path = extent.path.shown();
-    // Reading the table of locks can take 10 ms, for which the kernel stops all work with locks.
+    // Where a shared lock can be had, no other program has a lock for writing. This is tried first, because the kernel
+    // can take 10 ms to show the table of all locks.
     let free = SharedHold::take(&extent.path).is_ok_and(|hold| hold.is_some());
     if !free && let Some(process) = writer_of(&extent.path) {
         let writer = Writer::of_process(process);

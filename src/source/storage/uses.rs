@@ -175,7 +175,7 @@ impl System {
             .flatten()
             .flatten()
         {
-            // The kernel makes loop devices in advance; machines have dozens that are backed by nothing.
+            // Machines have dozens of loop devices that nothing backs: they remain when a file is detached.
             let is_loop = entry.file_name().as_bytes().starts_with(b"loop");
             if is_loop && !entry.path().join("loop").exists() {
                 continue;
